@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What to do about what is on disk.
+//!
+//! Extent trees, indirect trees, directory hashes and indexes, xattr lookup: the logic of ext4
+//! as functions over verified blocks. A block reaches the engine through
+//! [`source::BlockSource`], which the file system implements with the buffer cache and the tests
+//! with a byte array; so nothing in here does I/O, allocates, or knows the kernel.
+//!
+//! The rules of `ondisk` hold here too: no panic path, and every loop that follows the disk has
+//! a bound that the disk does not choose.
+
+#![forbid(unsafe_code)]
+
+pub mod source;

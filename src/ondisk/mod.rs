@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is on disk.
+//!
+//! Little-endian structures of the ext4 format, their checksums, and the only constructors that
+//! turn raw bytes into values the rest of rext4 accepts. Nothing in here does I/O, allocates or
+//! knows the kernel: every function borrows the caller's buffer, so that the same code runs in
+//! the module, under `cargo test`, under Miri and under a fuzzer.
+//!
+//! Rules of the room:
+//! - every number read from disk is untrusted until a constructor here has checked it;
+//! - no indexing, no unchecked arithmetic, no `unwrap`: nothing here can panic;
+//! - every loop that follows the disk has a bound that does not come from the disk.
+//!
+//! The format is described in `Documentation/filesystems/ext4/` of the kernel tree.
+
+#![forbid(unsafe_code)]
+
+pub mod crc;
+pub mod error;
+pub mod ids;
+
+pub use error::Corrupt;
+pub use ids::{FileBlock, FsBlock, Group, Ino};
