@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What bindgen reads. The kernel crate's own bindings come first in src/linux/bindings.rs; this
+ * adds the headers that it does not cover. Constants that bindgen cannot evaluate are repeated
+ * as REXT4_CONST_*, and lose the prefix in the generated file.
+ */
+#include <linux/hrtimer_types.h>
+
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/buffer_head.h>
+#include <linux/crc16.h>
+#include <linux/crc32.h>
+#include <linux/exportfs.h>
+#include <linux/fiemap.h>
+#include <linux/fileattr.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/fs_parser.h>
+#include <linux/fserror.h>
+#include <linux/iomap.h>
+#include <linux/jbd2.h>
+#include <linux/kobject.h>
+#include <linux/maple_tree.h>
+#include <linux/mbcache.h>
+#include <linux/namei.h>
+#include <linux/pagemap.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/statfs.h>
+#include <linux/swap.h>
+#include <linux/sysfs.h>
+#include <linux/xattr.h>
+
+const unsigned long REXT4_CONST_SB_RDONLY = SB_RDONLY;
+const unsigned long REXT4_CONST_SB_SILENT = SB_SILENT;
+const unsigned long REXT4_CONST_SB_POSIXACL = SB_POSIXACL;
+const unsigned long REXT4_CONST_SB_LAZYTIME = SB_LAZYTIME;
+const unsigned long REXT4_CONST_SB_NOSEC = SB_NOSEC;
+const fop_flags_t REXT4_CONST_FOP_BUFFER_RASYNC = FOP_BUFFER_RASYNC;
+const fop_flags_t REXT4_CONST_FOP_DONTCACHE = FOP_DONTCACHE;
+const fop_flags_t REXT4_CONST_FOP_DIO_PARALLEL_WRITE = FOP_DIO_PARALLEL_WRITE;
+const gfp_t REXT4_CONST_GFP_NOFS = GFP_NOFS;
+const slab_flags_t REXT4_CONST_SLAB_RECLAIM_ACCOUNT = SLAB_RECLAIM_ACCOUNT;
+const slab_flags_t REXT4_CONST_SLAB_ACCOUNT = SLAB_ACCOUNT;
+const u64 REXT4_CONST_IOMAP_NULL_ADDR = IOMAP_NULL_ADDR;
