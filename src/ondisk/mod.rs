@@ -18,7 +18,10 @@
 
 pub mod crc;
 pub mod error;
+pub mod features;
+pub mod geometry;
 pub mod ids;
 
 pub use error::Corrupt;
+pub use geometry::Geometry;
 pub use ids::{FileBlock, FsBlock, Group, Ino};
