@@ -42,9 +42,8 @@ macro_rules! corrupt {
 }
 
 corrupt! {
-    // One line per area, e.g.:
-    //     /// Superblock or geometry.
-    //     Super(super::superblock::SuperError),
+    /// Superblock or geometry.
+    Super(super::superblock::SuperError),
 }
 
 impl fmt::Display for Corrupt {

@@ -75,6 +75,7 @@ pub struct Geometry {
     pub(super) def_hash_version: u8,
     pub(super) hash_unsigned: bool,
     pub(super) hurd: bool,
+    pub(super) inode_csums: bool,
     pub(super) hash_seed: [u32; 4],
     pub(super) backup_groups: [u32; 2],
     /// User, group and project quota and orphan file inodes, 0 for none.
@@ -269,6 +270,12 @@ impl Geometry {
         let seed = self.csum_seed?;
         let key = (u64::from(generation) << 32) | u64::from(ino.get());
         Some(crc32c(seed, &key.to_le_bytes()))
+    }
+
+    /// Whether inodes have checksums: `metadata_csum` on a file system in Linux' inode layout.
+    #[inline]
+    pub fn has_inode_csums(&self) -> bool {
+        self.inode_csums
     }
 
     /// What the checksum of every group descriptor starts from under `gdt_csum` without

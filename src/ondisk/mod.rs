@@ -20,7 +20,10 @@ pub mod crc;
 pub mod error;
 pub mod features;
 pub mod geometry;
+mod geometry_check;
 pub mod ids;
+pub mod mount_state;
+pub mod superblock;
 
 pub use error::Corrupt;
 pub use geometry::Geometry;
