@@ -12,4 +12,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod extent_map;
+pub mod extent_walk;
+pub mod indirect_walk;
+pub mod mapping;
 pub mod source;

@@ -44,6 +44,12 @@ macro_rules! corrupt {
 corrupt! {
     /// Superblock or geometry.
     Super(super::superblock::SuperError),
+    /// Extent tree.
+    Extent(super::extent::ExtentError),
+    /// Indirect block map.
+    Indirect(super::indirect::IndirectError),
+    /// Inline data.
+    Inline(super::inline::InlineError),
 }
 
 impl fmt::Display for Corrupt {

@@ -16,12 +16,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bounds;
 pub mod crc;
 pub mod error;
+pub mod extent;
 pub mod features;
 pub mod geometry;
 mod geometry_check;
 pub mod ids;
+pub mod indirect;
+pub mod inline;
 pub mod mount_state;
 pub mod superblock;
 
