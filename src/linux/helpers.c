@@ -5,11 +5,16 @@
  */
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
+#include <linux/compat.h>
+#include <linux/crc16.h>
 #include <linux/crc32.h>
 #include <linux/fs.h>
 #include <linux/iomap.h>
+#include <linux/iversion.h>
 #include <linux/jbd2.h>
 #include <linux/pagemap.h>
+#include <linux/posix_acl.h>
+#include <linux/uio.h>
 
 #if defined(__BINDGEN__) || !defined(CONFIG_RUST_INLINE_HELPERS)
 #define __rext4_helper
@@ -17,7 +22,194 @@
 #define __rext4_helper __always_inline
 #endif
 
+/* --- inodes --- */
+
+__rext4_helper void *rext4_helper_alloc_inode_sb(struct super_block *sb,
+						 struct kmem_cache *cache, gfp_t gfp)
+{
+	return alloc_inode_sb(sb, cache, gfp);
+}
+
+__rext4_helper unsigned int rext4_helper_inode_state_read_once(struct inode *inode)
+{
+	return inode_state_read_once(inode);
+}
+
 __rext4_helper loff_t rext4_helper_i_size_read(const struct inode *inode)
 {
 	return i_size_read(inode);
+}
+
+__rext4_helper void rext4_helper_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+__rext4_helper void rext4_helper_i_uid_write(struct inode *inode, uid_t uid)
+{
+	i_uid_write(inode, uid);
+}
+
+__rext4_helper void rext4_helper_i_gid_write(struct inode *inode, gid_t gid)
+{
+	i_gid_write(inode, gid);
+}
+
+__rext4_helper void rext4_helper_inode_set_atime(struct inode *inode, time64_t sec, long nsec)
+{
+	inode_set_atime(inode, sec, nsec);
+}
+
+__rext4_helper void rext4_helper_inode_set_mtime(struct inode *inode, time64_t sec, long nsec)
+{
+	inode_set_mtime(inode, sec, nsec);
+}
+
+__rext4_helper void rext4_helper_inode_set_ctime(struct inode *inode, time64_t sec, long nsec)
+{
+	inode_set_ctime(inode, sec, nsec);
+}
+
+__rext4_helper void rext4_helper_inode_set_iversion_queried(struct inode *inode, u64 version)
+{
+	inode_set_iversion_queried(inode, version);
+}
+
+__rext4_helper void rext4_helper_inode_set_cached_link(struct inode *inode, char *link, int len)
+{
+	inode_set_cached_link(inode, link, len);
+}
+
+__rext4_helper void rext4_helper_cache_no_acl(struct inode *inode)
+{
+	cache_no_acl(inode);
+}
+
+__rext4_helper dev_t rext4_helper_mkdev(unsigned int major, unsigned int minor)
+{
+	return MKDEV(major, minor);
+}
+
+__rext4_helper void rext4_helper_inode_lock_shared(struct inode *inode)
+{
+	inode_lock_shared(inode);
+}
+
+__rext4_helper int rext4_helper_inode_trylock_shared(struct inode *inode)
+{
+	return inode_trylock_shared(inode);
+}
+
+__rext4_helper void rext4_helper_inode_unlock_shared(struct inode *inode)
+{
+	inode_unlock_shared(inode);
+}
+
+/* --- files, directories --- */
+
+__rext4_helper void rext4_helper_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
+__rext4_helper size_t rext4_helper_iov_iter_count(const struct iov_iter *i)
+{
+	return iov_iter_count(i);
+}
+
+__rext4_helper bool rext4_helper_dir_emit(struct dir_context *ctx, const char *name, int len,
+					  u64 ino, unsigned int type)
+{
+	return dir_emit(ctx, name, len, ino, type);
+}
+
+__rext4_helper bool rext4_helper_is_32bit_api(void)
+{
+#ifdef CONFIG_COMPAT
+	return in_compat_syscall();
+#else
+	return BITS_PER_LONG == 32;
+#endif
+}
+
+/* --- page cache, iomap --- */
+
+__rext4_helper void rext4_helper_mapping_set_large_folios(struct address_space *mapping)
+{
+	mapping_set_large_folios(mapping);
+}
+
+__rext4_helper void rext4_helper_mapping_set_folio_min_order(struct address_space *mapping,
+							     unsigned int min)
+{
+	mapping_set_folio_min_order(mapping, min);
+}
+
+__rext4_helper void rext4_helper_iomap_bio_read_folio(struct folio *folio,
+						      const struct iomap_ops *ops)
+{
+	iomap_bio_read_folio(folio, ops);
+}
+
+__rext4_helper void rext4_helper_iomap_bio_readahead(struct readahead_control *rac,
+						     const struct iomap_ops *ops)
+{
+	iomap_bio_readahead(rac, ops);
+}
+
+__rext4_helper ssize_t rext4_helper_iomap_dio_read_simple(struct kiocb *iocb,
+							  struct iov_iter *iter,
+							  iomap_iter_begin_fn begin)
+{
+	return iomap_dio_read_simple(iocb, iter, begin);
+}
+
+/* --- block devices, buffers --- */
+
+__rext4_helper bool rext4_helper_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+__rext4_helper loff_t rext4_helper_bdev_nr_bytes(struct block_device *bdev)
+{
+	return bdev_nr_bytes(bdev);
+}
+
+__rext4_helper unsigned int rext4_helper_bdev_dma_alignment(struct block_device *bdev)
+{
+	return bdev_dma_alignment(bdev);
+}
+
+__rext4_helper unsigned int rext4_helper_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
+__rext4_helper void rext4_helper_brelse(struct buffer_head *bh)
+{
+	brelse(bh);
+}
+
+__rext4_helper void rext4_helper_set_buffer_bit(unsigned long nr, unsigned long *addr)
+{
+	set_bit(nr, addr);
+}
+
+/* --- superblocks, memory order --- */
+
+__rext4_helper void rext4_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
+						unsigned int len)
+{
+	super_set_uuid(sb, uuid, len);
+}
+
+__rext4_helper void rext4_helper_read_barrier(void)
+{
+	smp_rmb();
+}
+
+__rext4_helper void rext4_helper_write_barrier(void)
+{
+	smp_wmb();
 }

@@ -1,5 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Safe wrappers of Linux interfaces: all of rext4's `unsafe` is in this room.
+//!
+//! The wrappers know a file system only through traits, one per C table of operations, that the
+//! file system implements; [`fs_type::FileSystem`] ties their types together.
 
+pub(crate) mod acl;
 pub(crate) mod bindings;
+pub(crate) mod buffer;
+pub(crate) mod crc;
+pub(crate) mod dentry;
+pub(crate) mod dir;
+pub(crate) mod export;
+pub(crate) mod fiemap;
+pub(crate) mod file;
+pub(crate) mod fileattr;
+pub(crate) mod fs_context;
+pub(crate) mod fs_type;
+pub(crate) mod inode;
+pub(crate) mod iomap;
+pub(crate) mod link;
+pub(crate) mod mapping;
+pub(crate) mod rwsem;
+pub(crate) mod seqcount;
+pub(crate) mod stat;
+pub(crate) mod super_block;
+pub(crate) mod xattr;

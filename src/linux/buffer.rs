@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Metadata blocks in the buffer cache.
+//!
+//! A [`Buffer`] is one block of the device, read and pinned. Its bytes belong to the page cache
+//! of the block device: somebody who writes to the raw device changes them under our eyes. So a
+//! buffer's bytes are untrusted at every look, also after they were verified; verification says
+//! that the file system is sound, not that it is safe to be careless.
+
+use super::bindings;
+use core::{marker::PhantomData, ops::Deref, ptr::NonNull, slice};
+use kernel::prelude::*;
+
+/// The device of a superblock, through the buffer cache, in blocks of the superblock's size.
+#[derive(Clone, Copy)]
+pub(crate) struct Device<'a> {
+    bdev: NonNull<bindings::block_device>,
+    size: u32,
+    _sb: PhantomData<&'a ()>,
+}
+
+/// What a block has been verified as. Each kind has a bit in the buffer of its own, so that a
+/// block that was verified as one thing is verified again before it is used as another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Verified {
+    /// A node of an extent tree.
+    Extent = 0,
+    /// A leaf block of a directory.
+    DirLeaf = 1,
+    /// An index block of a directory.
+    DirIndex = 2,
+    /// A block of extended attributes.
+    Xattr = 3,
+    /// A block of indirect pointers.
+    Indirect = 4,
+}
+
+impl Verified {
+    /// The bit number in `b_state`, above those of the buffer cache and of jbd2.
+    #[inline]
+    fn bit(self) -> u32 {
+        bindings::jbd_state_bits_BH_JBDPrivateStart + self as u32
+    }
+}
+
+impl<'a> Device<'a> {
+    /// # Safety
+    ///
+    /// `sb` must be a superblock whose device is open and whose block size is set, for `'a`.
+    #[inline]
+    pub(super) unsafe fn of_super(sb: *mut bindings::super_block) -> Self {
+        // SAFETY: by contract `s_bdev` is set.
+        unsafe {
+            Self {
+                bdev: NonNull::new_unchecked((*sb).s_bdev),
+                size: (*sb).s_blocksize as u32,
+                _sb: PhantomData,
+            }
+        }
+    }
+
+    /// Reads block `block`. May sleep.
+    ///
+    /// Errors: EIO, which covers a block beyond the end of the device.
+    #[inline]
+    pub(crate) fn read(self, block: u64) -> Result<Buffer<'a>> {
+        // SAFETY: the device is open; the size is the one that the device is set to.
+        let bh = unsafe {
+            bindings::__bread_gfp(
+                self.bdev.as_ptr(),
+                block,
+                self.size,
+                bindings::__GFP_MOVABLE,
+            )
+        };
+        match NonNull::new(bh) {
+            // INVARIANT: `__bread_gfp` returns a referenced buffer that is up to date.
+            Some(bh) => Ok(Buffer {
+                bh,
+                _dev: PhantomData,
+            }),
+            None => Err(EIO),
+        }
+    }
+
+    /// Starts reading `block`, without waiting.
+    pub(crate) fn read_ahead(self, block: u64) {
+        // SAFETY: as in `read`.
+        unsafe { bindings::__breadahead(self.bdev.as_ptr(), block, self.size) };
+    }
+
+    /// Writes back every dirty buffer of the device and waits.
+    ///
+    /// Errors: EIO.
+    pub(crate) fn sync(self) -> Result {
+        // SAFETY: the device is open.
+        super::super_block::check(unsafe { bindings::sync_blockdev(self.bdev.as_ptr()) })
+    }
+}
+
+/// A block in the buffer cache.
+///
+/// # Invariants
+///
+/// `bh` is referenced by us and was up to date when it was made; `b_data` points to `b_size`
+/// mapped bytes as long as the reference is held.
+pub(crate) struct Buffer<'a> {
+    bh: NonNull<bindings::buffer_head>,
+    _dev: PhantomData<&'a ()>,
+}
+
+impl Buffer<'_> {
+    /// The raw buffer head.
+    pub(super) fn as_raw(&self) -> *mut bindings::buffer_head {
+        self.bh.as_ptr()
+    }
+
+    /// Whether the block has been verified as `kind` since it came into memory.
+    #[inline]
+    pub(crate) fn is_verified(&self, kind: Verified) -> bool {
+        // SAFETY: by the type invariant; a word that is changed by atomic bit operations only.
+        let state = unsafe { (&raw const (*self.bh.as_ptr()).b_state).read_volatile() };
+        state & (1usize << kind.bit()) != 0
+    }
+
+    /// Notes that the block is sound as `kind`.
+    pub(crate) fn set_verified(&self, kind: Verified) {
+        // SAFETY: by the type invariant; an atomic operation on a bit that is ours.
+        unsafe {
+            bindings::set_buffer_bit(
+                kind.bit() as usize,
+                &raw mut (*self.bh.as_ptr()).b_state,
+            )
+        };
+    }
+
+    /// The physical block number.
+    pub(crate) fn block(&self) -> u64 {
+        // SAFETY: by the type invariant; constant while the buffer is referenced.
+        unsafe { (*self.bh.as_ptr()).b_blocknr }
+    }
+}
+
+impl Deref for Buffer<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: by the type invariant the bytes are mapped. A writer to the raw device may
+        // change them meanwhile, as it may for every file system; all code that reads them copes
+        // with any value, and reads a value once before it relies on it.
+        unsafe {
+            let bh = self.bh.as_ptr();
+            slice::from_raw_parts(
+                (*bh).b_data.cast::<u8>(),
+                (*bh).b_size,
+            )
+        }
+    }
+}
+
+impl Drop for Buffer<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: by the type invariant we own one reference.
+        unsafe { bindings::brelse(self.bh.as_ptr()) };
+    }
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations on open regular files.
+//!
+//! Reading is the kernel's: the page cache for buffered reads, iomap for direct ones. The file
+//! system only says where the blocks are, through [`IomapOps`].
+
+use super::{
+    bindings,
+    fs_type::FileSystem,
+    inode::{when, Inode},
+    iomap::{self, IomapOps, IomapTable},
+};
+use core::{marker::PhantomData, mem::MaybeUninit, ptr};
+use kernel::{
+    error::{from_result, VTABLE_DEFAULT_ERROR},
+    ffi::{c_int, c_long, c_uint, c_ulong},
+    prelude::*,
+    uaccess::{UserPtr, UserSlice},
+};
+
+/// Operations on a regular file.
+#[vtable]
+pub(crate) trait FileOps: 'static {
+    /// The file system.
+    type Fs: FileSystem;
+    /// Where the blocks are, for direct reads.
+    type Read: IomapOps<Fs = Self::Fs>;
+    /// The same for reports (SEEK_HOLE, SEEK_DATA).
+    type Report: IomapOps<Fs = Self::Fs>;
+
+    /// The largest offset that this file could have, in bytes.
+    fn max_bytes(inode: &Inode<Self::Fs>) -> i64;
+    /// Whether direct reads go to the device; otherwise they are served through the page cache.
+    fn direct(inode: &Inode<Self::Fs>) -> bool;
+    /// Whether the file may be opened.
+    fn open(_inode: &Inode<Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+    /// ioctl(2); ENOTTY for a command that is not known.
+    fn ioctl(inode: &Inode<Self::Fs>, cmd: u32, arg: UserArg) -> Result<isize>;
+    /// fsync(2) and fdatasync(2).
+    fn fsync(inode: &Inode<Self::Fs>) -> Result;
+}
+
+/// The argument of an ioctl: a user space address or a number.
+#[derive(Clone, Copy)]
+pub(crate) struct UserArg(usize);
+
+impl UserArg {
+    /// Copies `bytes` to the user space address.
+    ///
+    /// Errors: EFAULT.
+    pub(crate) fn write(self, bytes: &[u8]) -> Result<isize> {
+        UserSlice::new(UserPtr::from_addr(self.0), bytes.len())
+            .writer()
+            .write_slice(bytes)?;
+        Ok(0)
+    }
+}
+
+pub(super) struct FileVtable<T: FileOps>(PhantomData<T>);
+
+impl<T: FileOps> FileVtable<T> {
+    pub(super) const TABLE: bindings::file_operations = bindings::file_operations {
+        // `owner` stays NULL: an open file keeps its mount, and the mount the module.
+        fop_flags: bindings::FOP_BUFFER_RASYNC | bindings::FOP_DONTCACHE,
+        llseek: Some(Self::llseek),
+        read_iter: Some(Self::read_iter),
+        iopoll: Some(bindings::iocb_bio_iopoll),
+        unlocked_ioctl: Some(ioctl::<T>),
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: bindings::compat_ptr_ioctl,
+        mmap_prepare: Some(bindings::generic_file_mmap_prepare),
+        open: Some(Self::open),
+        fsync: Some(Self::fsync),
+        get_unmapped_area: when!(
+            cfg!(CONFIG_TRANSPARENT_HUGEPAGE),
+            bindings::thp_get_unmapped_area
+        ),
+        splice_read: Some(bindings::filemap_splice_read),
+        setlease: Some(bindings::generic_setlease),
+        // SAFETY: a table of optional function pointers; all-zero means none.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        if T::HAS_OPEN {
+            // SAFETY: the VFS holds the inode.
+            if let Err(e) = T::open(unsafe { Inode::from_raw(inode) }) {
+                return e.to_errno();
+            }
+        }
+        // SAFETY: the file is being opened, so its mode is ours to change.
+        unsafe {
+            (*file).f_mode |= bindings::FMODE_NOWAIT | bindings::FMODE_CAN_ODIRECT;
+            bindings::generic_file_open(inode, file)
+        }
+    }
+
+    unsafe extern "C" fn read_iter(
+        iocb: *mut bindings::kiocb,
+        to: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: the VFS passes a valid request.
+        unsafe {
+            if (*iocb).ki_flags & bindings::IOCB_DIRECT != 0 {
+                return Self::read_direct(iocb, to);
+            }
+            bindings::filemap_read(iocb, to, 0)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As `read_iter`.
+    #[inline]
+    unsafe fn read_direct(iocb: *mut bindings::kiocb, to: *mut bindings::iov_iter) -> isize {
+        // SAFETY: the request is valid, and its file with its inode held while it runs.
+        unsafe {
+            if bindings::iov_iter_count(to) == 0 {
+                // Nothing to read: the access time stays.
+                return 0;
+            }
+            let inode = (*(*iocb).ki_filp).f_inode;
+            if (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0 {
+                if bindings::inode_trylock_shared(inode) == 0 {
+                    return EAGAIN.to_errno() as isize;
+                }
+            } else {
+                bindings::inode_lock_shared(inode);
+            }
+            if !T::direct(Inode::from_raw(inode)) {
+                bindings::inode_unlock_shared(inode);
+                (*iocb).ki_flags &= !bindings::IOCB_DIRECT;
+                return bindings::filemap_read(iocb, to, 0);
+            }
+            let mut ret =
+                bindings::iomap_dio_read_simple(iocb, to, Some(iomap::begin::<T::Read>));
+            if ret == -(bindings::ENOTBLK as isize) {
+                ret = bindings::iomap_dio_rw(
+                    iocb,
+                    to,
+                    &IomapTable::<T::Read>::TABLE,
+                    ptr::null(),
+                    0,
+                    ptr::null_mut(),
+                    0,
+                );
+            }
+            bindings::inode_unlock_shared(inode);
+            bindings::file_accessed((*iocb).ki_filp);
+            ret
+        }
+    }
+
+    unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: c_int) -> i64 {
+        // SAFETY: the VFS holds the file, and the file its inode.
+        unsafe {
+            let raw = (*file).f_inode;
+            let inode = Inode::<T::Fs>::from_raw(raw);
+            let max = T::max_bytes(inode);
+            let ops = &IomapTable::<T::Report>::TABLE;
+            let found = match whence as u32 {
+                bindings::SEEK_HOLE => {
+                    inode.with_shared_lock(|| bindings::iomap_seek_hole(raw, offset, ops))
+                }
+                bindings::SEEK_DATA => {
+                    inode.with_shared_lock(|| bindings::iomap_seek_data(raw, offset, ops))
+                }
+                _ => {
+                    let size = bindings::i_size_read(raw);
+                    return bindings::generic_file_llseek_size(file, offset, whence, max, size);
+                }
+            };
+            if found < 0 {
+                return found;
+            }
+            bindings::vfs_setpos(file, found, max)
+        }
+    }
+
+    unsafe extern "C" fn fsync(
+        file: *mut bindings::file,
+        _start: i64,
+        _end: i64,
+        _datasync: c_int,
+    ) -> c_int {
+        // SAFETY: the VFS holds the file, and the file its inode.
+        from_result(|| T::fsync(unsafe { Inode::from_raw((*file).f_inode) }).map(|()| 0))
+    }
+}
+
+/// `unlocked_ioctl`, of files and directories.
+pub(super) unsafe extern "C" fn ioctl<T: FileOps>(
+    file: *mut bindings::file,
+    cmd: c_uint,
+    arg: c_ulong,
+) -> c_long {
+    let ret: Result<isize> = T::ioctl(
+        // SAFETY: the VFS holds the file, and the file its inode.
+        unsafe { Inode::from_raw((*file).f_inode) },
+        cmd,
+        UserArg(arg as usize),
+    );
+    match ret {
+        Ok(n) => n as c_long,
+        Err(e) => e.to_errno() as c_long,
+    }
+}

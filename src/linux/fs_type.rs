@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A file system type and its registration.
+//!
+//! [`FileSystem`] is the hub: it names the types that the other traits of this room share (the
+//! superblock's private data, an inode's private data, the mount context) and where their caches
+//! live. The file system implements it once; nothing in this room knows more about rext4.
+
+use super::{
+    bindings,
+    fs_context::{self, ContextOps},
+    inode::{Inode, InodeCache},
+    super_block,
+};
+use core::{marker::PhantomPinned, pin::Pin};
+use kernel::{
+    error::to_result,
+    ffi::c_int,
+    prelude::*,
+    types::Opaque,
+    ThisModule, //
+};
+
+/// The types that make up a file system.
+pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
+    /// What a mounted superblock points to (`s_fs_info`); shared by all CPUs.
+    type Super: Send + Sync;
+    /// Private data of an inode, in the same slab object as the VFS inode.
+    type Inode: Send + Sync;
+    /// What an inode holds before it is filled; it must be cheap: it runs for every allocation.
+    fn inode_data() -> impl PinInit<Self::Inode>;
+    /// The cache of this type's inodes.
+    fn inode_cache() -> &'static InodeCache<Self>;
+    /// The part of [`Self::Inode`] that `readlink` may copy to user space: offset and length in
+    /// bytes. Hardened usercopy refuses any other.
+    const LINK_BYTES: (usize, usize);
+    /// Releases what [`Self::Inode`] holds and an RCU callback may not release; called once, when
+    /// the inode is evicted: no page cache, no users. May sleep.
+    fn evict(inode: &Inode<Self>);
+}
+
+/// A registered file system type. Dropping it unregisters the type.
+///
+/// # Invariants
+///
+/// `inner` is registered from the completion of [`Registration::new`] until `Drop`.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Registration {
+    #[pin]
+    inner: Opaque<bindings::file_system_type>,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+// SAFETY: registering and unregistering take the kernel's own lock, from any thread.
+unsafe impl Send for Registration {}
+// SAFETY: there are no methods that use `&self`.
+unsafe impl Sync for Registration {}
+
+impl Registration {
+    /// Registers `name` as a type whose mounts are made by `C`.
+    ///
+    /// Errors: EBUSY when the name is taken.
+    pub(crate) fn new<C: ContextOps>(
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            inner <- Opaque::try_ffi_init(move |place: *mut bindings::file_system_type| {
+                // SAFETY: `place` is valid for writes of this type, and zero is a valid value for
+                // it: pointers, lists that registration initialises, and lock keys.
+                unsafe { place.write_bytes(0, 1) };
+                // SAFETY: as above; the strings and tables are 'static.
+                unsafe {
+                    (*place).name = name.as_char_ptr();
+                    (*place).owner = module.as_ptr();
+                    (*place).fs_flags = (bindings::FS_REQUIRES_DEV
+                        | bindings::FS_ALLOW_IDMAP
+                        | bindings::FS_MGTIME
+                        | bindings::FS_LBS) as _;
+                    (*place).init_fs_context = Some(init::<C>);
+                    (*place).parameters = C::PARAMETERS.as_ptr().cast();
+                    (*place).kill_sb = Some(super_block::kill_sb::<C::Fs>);
+                }
+                // SAFETY: `place` is filled in, pinned, and stays until `drop`.
+                to_result(unsafe { bindings::register_filesystem(place) })
+            }),
+            _pin: PhantomPinned,
+        })
+    }
+}
+
+/// `init_fs_context`; the kernel crate knows the type of its argument by name only.
+unsafe extern "C" fn init<C: ContextOps>(fc: *mut kernel::bindings::fs_context) -> c_int {
+    // SAFETY: the VFS passes a new context of a type that mounts through `C`.
+    unsafe { fs_context::init::<C>(fc.cast()) }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Registration {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: registered, by the type invariant. No superblock of this type is left: each
+        // holds a reference on the module, and this runs when the module goes or never came up.
+        unsafe { bindings::unregister_filesystem(self.inner.get()) };
+    }
+}

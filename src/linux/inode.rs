@@ -1,0 +1,677 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes: allocation, filling, and the operations on them.
+//!
+//! An inode and its private data are one slab object ([`Slot`]). The object is built when the VFS
+//! allocates an inode, so a pointer to an inode always leads to initialised private data.
+//!
+//! A [`NewInode`] is an inode with `I_NEW` set: everyone else who looks it up sleeps until it is
+//! unlocked. That makes its private data exclusively ours, which is why filling it needs no locks
+//! and why plain fields can be read without any afterwards.
+
+use super::{
+    bindings,
+    dentry::{self, Dentry},
+    fileattr::FileAttr,
+    fs_type::FileSystem,
+    link::DelayedLink,
+    mapping::{self, MappingOps},
+    stat::KStat,
+    super_block::SuperBlock,
+    xattr::ListBuffer,
+};
+use core::{
+    marker::PhantomData,
+    mem::{self, MaybeUninit},
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicPtr, Ordering},
+};
+use kernel::{
+    error::{from_result, VTABLE_DEFAULT_ERROR},
+    ffi::{c_int, c_uint, c_void},
+    prelude::*,
+    sync::aref::{ARef, AlwaysRefCounted},
+    types::Opaque,
+};
+
+/// The slab object: the VFS inode, then the file system's part.
+#[repr(C)]
+struct Slot<F: FileSystem> {
+    vfs: Opaque<bindings::inode>,
+    data: F::Inode,
+}
+
+/// An inode of a file system of type `F`.
+///
+/// # Invariants
+///
+/// The inode is the first member of an initialised [`Slot<F>`], on a published superblock of `F`.
+#[repr(transparent)]
+pub(crate) struct Inode<F: FileSystem>(Opaque<bindings::inode>, PhantomData<F>);
+
+// SAFETY: inodes are shared objects; the methods here are callable from any thread, and the
+// private data is `Send` and `Sync` itself.
+unsafe impl<F: FileSystem> Send for Inode<F> {}
+// SAFETY: as above.
+unsafe impl<F: FileSystem> Sync for Inode<F> {}
+
+// SAFETY: `ihold` and `iput` are the reference count of an inode, and an inode with a reference
+// stays allocated.
+unsafe impl<F: FileSystem> AlwaysRefCounted for Inode<F> {
+    fn inc_ref(&self) {
+        // SAFETY: a reference exists, as `self` shows.
+        unsafe { bindings::ihold(self.as_raw()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: the caller gives up a reference that it owns.
+        unsafe { bindings::iput(obj.as_ptr().cast()) };
+    }
+}
+
+impl<F: FileSystem> Inode<F> {
+    /// # Safety
+    ///
+    /// `ptr` must be an inode of a published superblock of `F`, held for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::inode) -> &'a Self {
+        // SAFETY: by contract; the layout is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::inode {
+        self.0.get()
+    }
+
+    /// The private data.
+    #[inline]
+    pub(crate) fn data(&self) -> &F::Inode {
+        // SAFETY: by the type invariant the inode is the first member of a `Slot<F>`. The data is
+        // written through `NewInode` only, before anyone can hold an `&Inode`.
+        unsafe { &(*self.as_raw().cast::<Slot<F>>()).data }
+    }
+
+    /// The superblock.
+    #[inline]
+    pub(crate) fn super_block(&self) -> &SuperBlock<F> {
+        // SAFETY: by the type invariant; `i_sb` never changes.
+        unsafe { SuperBlock::from_raw((*self.as_raw()).i_sb) }
+    }
+
+    /// The inode number.
+    #[inline]
+    pub(crate) fn ino(&self) -> u64 {
+        // SAFETY: constant.
+        unsafe { (*self.as_raw()).i_ino }
+    }
+
+    /// File type and permission bits.
+    #[inline]
+    pub(crate) fn mode(&self) -> u16 {
+        // SAFETY: a word that may change under i_rwsem; a racy read gives the old or the new one.
+        unsafe { ptr::read_volatile(&raw const (*self.as_raw()).i_mode) }
+    }
+
+    /// Whether this is a regular file.
+    #[inline]
+    pub(crate) fn is_regular(&self) -> bool {
+        u32::from(self.mode()) & bindings::S_IFMT == bindings::S_IFREG
+    }
+
+    /// Whether this is a directory.
+    #[inline]
+    pub(crate) fn is_dir(&self) -> bool {
+        u32::from(self.mode()) & bindings::S_IFMT == bindings::S_IFDIR
+    }
+
+    /// Whether this is a symbolic link.
+    pub(crate) fn is_symlink(&self) -> bool {
+        u32::from(self.mode()) & bindings::S_IFMT == bindings::S_IFLNK
+    }
+
+    /// The size in bytes.
+    #[inline]
+    pub(crate) fn size(&self) -> u64 {
+        // SAFETY: any reference suffices for `i_size_read`.
+        unsafe { bindings::i_size_read(self.as_raw()) as u64 }
+    }
+
+    /// `i_blocks`, in 512-byte sectors.
+    pub(crate) fn sectors(&self) -> u64 {
+        // SAFETY: a word that is read racily, as stat does.
+        unsafe { ptr::read_volatile(&raw const (*self.as_raw()).i_blocks) }
+    }
+
+    /// The generation, which makes a file handle's inode number unambiguous.
+    pub(crate) fn generation(&self) -> u32 {
+        // SAFETY: changes by ioctl only; a word.
+        unsafe { ptr::read_volatile(&raw const (*self.as_raw()).i_generation) }
+    }
+
+    /// The link count.
+    pub(crate) fn nlink(&self) -> u32 {
+        // SAFETY: a word that is read racily, as stat does.
+        unsafe { ptr::read_volatile(&raw const (*self.as_raw()).__bindgen_anon_1.i_nlink) }
+    }
+
+    /// Runs `f` with `i_rwsem` held for reading.
+    pub(crate) fn with_shared_lock<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: the inode is held; the lock is released below on every path.
+        unsafe { bindings::inode_lock_shared(self.as_raw()) };
+        let r = f();
+        // SAFETY: taken above by this thread.
+        unsafe { bindings::inode_unlock_shared(self.as_raw()) };
+        r
+    }
+}
+
+/// What `iget` found.
+pub(crate) enum Got<F: FileSystem> {
+    /// An inode that was in the cache.
+    Cached(ARef<Inode<F>>),
+    /// A new one, to be filled.
+    New(NewInode<F>),
+}
+
+impl<F: FileSystem> Got<F> {
+    /// # Safety
+    ///
+    /// `raw` must come from `iget_locked` on a published superblock of `F`; its reference passes
+    /// to the result.
+    #[inline]
+    pub(super) unsafe fn from_raw(raw: *mut bindings::inode) -> Self {
+        // SAFETY: `iget_locked` never returns NULL here (the caller checked), and the slot was
+        // built by `alloc`.
+        unsafe {
+            if bindings::inode_state_read_once(raw) & bindings::inode_state_flags_enum_I_NEW != 0 {
+                Self::New(NewInode(NonNull::new_unchecked(raw), PhantomData))
+            } else {
+                Self::Cached(ARef::from_raw(NonNull::new_unchecked(raw.cast())))
+            }
+        }
+    }
+}
+
+/// An inode that is being read from disk. Dropping it unfinished makes it bad and lets it go.
+///
+/// # Invariants
+///
+/// The inode is in state `I_NEW`, and we own one reference.
+pub(crate) struct NewInode<F: FileSystem>(NonNull<bindings::inode>, PhantomData<F>);
+
+/// The attributes of an inode as they are on disk.
+pub(crate) struct Attributes {
+    /// File type and permission bits.
+    pub(crate) mode: u16,
+    /// Owner, as stored.
+    pub(crate) uid: u32,
+    /// Group, as stored.
+    pub(crate) gid: u32,
+    /// Link count.
+    pub(crate) nlink: u32,
+    /// Size in bytes.
+    pub(crate) size: u64,
+    /// Space used, in 512-byte sectors.
+    pub(crate) sectors: u64,
+    /// Generation.
+    pub(crate) generation: u32,
+    /// Access, modification and change time: seconds since 1970, nanoseconds.
+    pub(crate) atime: (i64, u32),
+    /// See `atime`.
+    pub(crate) mtime: (i64, u32),
+    /// See `atime`.
+    pub(crate) ctime: (i64, u32),
+    /// `S_*` flags of the VFS.
+    pub(crate) flags: u32,
+    /// Change counter.
+    pub(crate) version: u64,
+}
+
+impl<F: FileSystem> NewInode<F> {
+    fn as_raw(&self) -> *mut bindings::inode {
+        self.0.as_ptr()
+    }
+
+    /// The superblock.
+    pub(crate) fn super_block(&self) -> &SuperBlock<F> {
+        // SAFETY: an inode belongs to its superblock from allocation on.
+        unsafe { SuperBlock::from_raw((*self.as_raw()).i_sb) }
+    }
+
+    /// The private data, exclusively ours until the inode is finished.
+    #[inline]
+    pub(crate) fn data_mut(&mut self) -> &mut F::Inode {
+        // SAFETY: the slot was initialised by `alloc`; by the type invariant nobody else uses the
+        // inode yet. The data is not moved: no pinned part of `F::Inode` is reachable by `mem::swap`
+        // from safe code, since `F::Inode` is not constructible outside of the pin-initialiser.
+        unsafe { &mut (*self.as_raw().cast::<Slot<F>>()).data }
+    }
+
+    /// Sets the attributes.
+    #[inline]
+    pub(crate) fn set_attributes(&mut self, a: &Attributes) {
+        let raw = self.as_raw();
+        // SAFETY: by the type invariant the inode is ours alone.
+        unsafe {
+            (*raw).i_mode = a.mode;
+            bindings::i_uid_write(raw, a.uid);
+            bindings::i_gid_write(raw, a.gid);
+            bindings::set_nlink(raw, a.nlink);
+            bindings::i_size_write(raw, a.size as i64);
+            (*raw).i_blocks = a.sectors;
+            (*raw).i_generation = a.generation;
+            bindings::inode_set_atime(raw, a.atime.0, a.atime.1 as isize);
+            bindings::inode_set_mtime(raw, a.mtime.0, a.mtime.1 as isize);
+            bindings::inode_set_ctime(raw, a.ctime.0, a.ctime.1 as isize);
+            (*raw).i_flags |= a.flags;
+            bindings::inode_set_iversion_queried(raw, a.version);
+        }
+    }
+
+    /// Makes this a regular file with operations `I`, `O` and page cache operations `M`.
+    pub(crate) fn set_regular<I, O, M>(&mut self, min_order: Option<u32>)
+    where
+        I: InodeOps<Fs = F>,
+        O: super::file::FileOps<Fs = F>,
+        M: MappingOps<Fs = F>,
+    {
+        let raw = self.as_raw();
+        // SAFETY: by the type invariant the inode is ours alone; the tables are constants.
+        unsafe {
+            (*raw).i_op = &InodeVtable::<I>::TABLE;
+            (*raw).__bindgen_anon_3.i_fop = &super::file::FileVtable::<O>::TABLE;
+            (*raw).i_data.a_ops = &mapping::MappingVtable::<M>::TABLE;
+            match min_order {
+                // Block sizes above the page size: a folio must hold at least one block.
+                Some(order) => {
+                    bindings::mapping_set_folio_min_order(&raw mut (*raw).i_data, order)
+                }
+                None => bindings::mapping_set_large_folios(&raw mut (*raw).i_data),
+            }
+        }
+    }
+
+    /// Makes this a directory.
+    pub(crate) fn set_directory<I, D>(&mut self)
+    where
+        I: InodeOps<Fs = F>,
+        D: super::dir::DirOps<Fs = F>,
+    {
+        let raw = self.as_raw();
+        // SAFETY: as in `set_regular`.
+        unsafe {
+            (*raw).i_op = &InodeVtable::<I>::TABLE;
+            (*raw).__bindgen_anon_3.i_fop = &super::dir::DirVtable::<D>::TABLE;
+        }
+    }
+
+    /// Makes this a symbolic link. With `target` the link's text is in the private data: a
+    /// NUL-terminated string there, which lives as long as the inode; the VFS then never calls
+    /// `get_link`.
+    pub(crate) fn set_symlink<I: InodeOps<Fs = F>>(
+        &mut self,
+        target: Option<fn(&F::Inode) -> Option<&CStr>>,
+    ) {
+        let raw = self.as_raw();
+        // SAFETY: as in `set_regular`. The string is inside the slot, by the signature of
+        // `target`: it borrows from the private data (or is 'static), which does not move.
+        unsafe {
+            (*raw).i_op = &InodeVtable::<I>::TABLE;
+            if let Some(text) = target.and_then(|t| t(&(*raw.cast::<Slot<F>>()).data)) {
+                bindings::inode_set_cached_link(
+                    raw,
+                    text.as_char_ptr().cast_mut(),
+                    text.to_bytes().len() as c_int,
+                );
+            }
+        }
+    }
+
+    /// Makes this a device node, FIFO or socket; `rdev` is in the kernel's encoding.
+    pub(crate) fn set_special<I: InodeOps<Fs = F>>(&mut self, mode: u16, rdev: (u32, u32)) {
+        let raw = self.as_raw();
+        // SAFETY: as in `set_regular`.
+        unsafe {
+            (*raw).i_op = &InodeVtable::<I>::TABLE;
+            bindings::init_special_inode(raw, mode, bindings::mkdev(rdev.0, rdev.1));
+        }
+    }
+
+    /// Says that the inode has no ACL on disk, so that permission checks need not ask.
+    pub(crate) fn has_no_acl(&mut self) {
+        // SAFETY: as in `set_regular`.
+        unsafe { bindings::cache_no_acl(self.as_raw()) };
+    }
+
+    /// Opens the inode to everybody.
+    #[inline]
+    pub(crate) fn finish(self) -> ARef<Inode<F>> {
+        let raw = self.0;
+        mem::forget(self);
+        // SAFETY: we own the reference and the `I_NEW` state, and give up both: the first to the
+        // result, the second here.
+        unsafe {
+            bindings::unlock_new_inode(raw.as_ptr());
+            ARef::from_raw(raw.cast())
+        }
+    }
+}
+
+impl<F: FileSystem> Drop for NewInode<F> {
+    fn drop(&mut self) {
+        // SAFETY: by the type invariant; marks the inode bad, wakes the waiters, drops our
+        // reference.
+        unsafe { bindings::iget_failed(self.as_raw()) };
+    }
+}
+
+/// The slab cache of a file system's inodes. One static per file system.
+///
+/// # Invariants
+///
+/// The pointer is NULL or a cache of objects of the size of `Slot<F>`.
+pub(crate) struct InodeCache<F: FileSystem>(AtomicPtr<bindings::kmem_cache>, PhantomData<F>);
+
+/// Keeps an [`InodeCache`] in existence; drop it after the file system type is unregistered.
+pub(crate) struct InodeCacheGuard<F: FileSystem>(&'static InodeCache<F>);
+
+impl<F: FileSystem> InodeCache<F> {
+    /// A cache that does not exist yet.
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()), PhantomData)
+    }
+
+    /// Creates the slab cache `name`.
+    ///
+    /// Errors: ENOMEM; EBUSY when it exists.
+    pub(crate) fn create(&'static self, name: &'static CStr) -> Result<InodeCacheGuard<F>> {
+        let mut args = bindings::kmem_cache_args {
+            align: mem::align_of::<Slot<F>>() as c_uint,
+            useroffset: (mem::offset_of!(Slot<F>, data) + F::LINK_BYTES.0) as c_uint,
+            usersize: F::LINK_BYTES.1 as c_uint,
+            ctor: Some(Self::construct),
+            ..Default::default()
+        };
+        // SAFETY: `name` is 'static and the constructor touches the VFS part of an object only.
+        let cache = unsafe {
+            bindings::__kmem_cache_create_args(
+                name.as_char_ptr(),
+                mem::size_of::<Slot<F>>() as c_uint,
+                &mut args,
+                bindings::SLAB_RECLAIM_ACCOUNT | bindings::SLAB_ACCOUNT,
+            )
+        };
+        if cache.is_null() {
+            return Err(ENOMEM);
+        }
+        let old = self.0.compare_exchange(
+            ptr::null_mut(),
+            cache,
+            Ordering::Release,
+            Ordering::Relaxed,
+        );
+        if old.is_err() {
+            // SAFETY: just created, no objects.
+            unsafe { bindings::kmem_cache_destroy(cache) };
+            return Err(EBUSY);
+        }
+        Ok(InodeCacheGuard(self))
+    }
+
+    unsafe extern "C" fn construct(object: *mut c_void) {
+        // SAFETY: slab calls this with an object of the cache: a `Slot<F>` whose first member is
+        // the VFS inode.
+        unsafe { bindings::inode_init_once(object.cast()) };
+    }
+}
+
+impl<F: FileSystem> Drop for InodeCacheGuard<F> {
+    fn drop(&mut self) {
+        let cache = self.0 .0.swap(ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: no superblock of the type is left, so all inodes are dead; those whose freeing
+        // waits for a grace period are waited for here.
+        unsafe {
+            bindings::rcu_barrier();
+            bindings::kmem_cache_destroy(cache);
+        }
+    }
+}
+
+/// `alloc_inode`.
+pub(super) unsafe extern "C" fn alloc<F: FileSystem>(
+    sb: *mut bindings::super_block,
+) -> *mut bindings::inode {
+    let cache = F::inode_cache().0.load(Ordering::Relaxed);
+    // SAFETY: the cache exists while a superblock does (its guard outlives the registration).
+    let slot: *mut Slot<F> =
+        unsafe { bindings::alloc_inode_sb(sb, cache, bindings::GFP_KERNEL) }.cast();
+    if slot.is_null() {
+        return ptr::null_mut();
+    }
+    let init = F::inode_data();
+    // SAFETY: the place is a fresh object of our cache, valid for writes, which stays where it is
+    // until `free`.
+    unsafe { pin_init::raw_init(&raw mut (*slot).data, init) };
+    slot.cast()
+}
+
+/// `free_inode`, called after a grace period: RCU walkers may have read the inode until then.
+pub(super) unsafe extern "C" fn free<F: FileSystem>(inode: *mut bindings::inode) {
+    let slot: *mut Slot<F> = inode.cast();
+    // SAFETY: the last user is gone; the data was initialised in `alloc` and is dropped once.
+    unsafe {
+        ptr::drop_in_place(&raw mut (*slot).data);
+        bindings::kmem_cache_free(F::inode_cache().0.load(Ordering::Relaxed), slot.cast());
+    }
+}
+
+/// `evict_inode`.
+pub(super) unsafe extern "C" fn evict<F: FileSystem>(inode: *mut bindings::inode) {
+    // SAFETY: the VFS evicts an inode that nobody references; these two are what it would do
+    // itself if there were no such operation.
+    unsafe {
+        bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
+        F::evict(Inode::from_raw(inode));
+        bindings::clear_inode(inode);
+    }
+}
+
+/// Operations on an inode. Absent ones stay NULL, which the VFS gives a meaning of its own.
+#[vtable]
+pub(crate) trait InodeOps: 'static {
+    /// The file system.
+    type Fs: FileSystem;
+
+    /// Finds `name` in directory `dir`; i_rwsem is held, at least shared. `None`: no such name.
+    fn lookup(
+        _dir: &Inode<Self::Fs>,
+        _name: &[u8],
+    ) -> Result<Option<ARef<Inode<Self::Fs>>>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The text of a symbolic link that is not in the inode. May sleep.
+    fn get_link(_inode: &Inode<Self::Fs>) -> Result<DelayedLink> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Fills in what stat shows, after the generic part.
+    fn getattr(_inode: &Inode<Self::Fs>, _stat: &mut KStat<'_>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes the names of all extended attributes, NUL-terminated.
+    fn listxattr(_inode: &Inode<Self::Fs>, _out: &mut ListBuffer<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Reads an ACL; see [`super::acl`].
+    fn get_acl(
+        _inode: &Inode<Self::Fs>,
+        _kind: super::acl::AclKind,
+    ) -> Result<Option<super::acl::PosixAcl>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Reports the extents of `start..start + len` (bytes).
+    fn fiemap(
+        _inode: &Inode<Self::Fs>,
+        _info: &mut super::fiemap::FiemapInfo<'_>,
+        _start: u64,
+        _len: u64,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The flags that lsattr and FS_IOC_FSGETXATTR show.
+    fn fileattr_get(_inode: &Inode<Self::Fs>, _out: &mut FileAttr<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+pub(super) struct InodeVtable<T: InodeOps>(PhantomData<T>);
+
+/// `Some(f)` when the trait has the operation.
+macro_rules! when {
+    ($has:expr, $f:expr) => {
+        if $has {
+            Some($f)
+        } else {
+            None
+        }
+    };
+}
+pub(super) use when;
+
+impl<T: InodeOps> InodeVtable<T> {
+    pub(super) const TABLE: bindings::inode_operations = bindings::inode_operations {
+        lookup: when!(T::HAS_LOOKUP, Self::lookup),
+        get_link: when!(T::HAS_GET_LINK, Self::get_link),
+        getattr: when!(T::HAS_GETATTR, Self::getattr),
+        listxattr: when!(T::HAS_LISTXATTR, Self::listxattr),
+        get_inode_acl: when!(T::HAS_GET_ACL, Self::get_inode_acl),
+        fiemap: when!(T::HAS_FIEMAP, Self::fiemap),
+        fileattr_get: when!(T::HAS_FILEATTR_GET, Self::fileattr_get),
+        // SAFETY: a table of optional function pointers; all-zero means none.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    unsafe extern "C" fn lookup(
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        _flags: c_uint,
+    ) -> *mut bindings::dentry {
+        // SAFETY: the VFS holds both, and the directory's i_rwsem, which keeps the name stable.
+        let found = unsafe {
+            T::lookup(
+                Inode::from_raw(dir),
+                Dentry::<T::Fs>::from_raw(dentry).name(),
+            )
+        };
+        dentry::splice(found, dentry)
+    }
+
+    unsafe extern "C" fn get_link(
+        dentry: *mut bindings::dentry,
+        inode: *mut bindings::inode,
+        done: *mut bindings::delayed_call,
+    ) -> *const kernel::ffi::c_char {
+        if dentry.is_null() {
+            // RCU walk: we would have to sleep.
+            return ECHILD.to_ptr::<kernel::ffi::c_char>();
+        }
+        // SAFETY: the VFS holds the inode and passes an unset `delayed_call`.
+        match T::get_link(unsafe { Inode::from_raw(inode) }) {
+            // SAFETY: as above.
+            Ok(link) => unsafe { link.hand_over(done) },
+            Err(e) => e.to_ptr::<kernel::ffi::c_char>(),
+        }
+    }
+
+    unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        request_mask: u32,
+        _query_flags: c_uint,
+    ) -> c_int {
+        // SAFETY: the VFS holds the path, whose dentry is positive.
+        unsafe {
+            let inode = (*(*path).dentry).d_inode;
+            bindings::generic_fillattr(idmap, request_mask, inode, stat);
+            T::getattr(Inode::from_raw(inode), &mut KStat::from_raw(stat, request_mask));
+        }
+        0
+    }
+
+    unsafe extern "C" fn listxattr(
+        dentry: *mut bindings::dentry,
+        buffer: *mut kernel::ffi::c_char,
+        size: usize,
+    ) -> isize {
+        from_result(|| {
+            // SAFETY: the VFS holds the dentry; `buffer` is NULL or `size` bytes of its own.
+            unsafe {
+                let mut out = ListBuffer::from_raw(buffer.cast(), size, dentry);
+                T::listxattr(Inode::from_raw((*dentry).d_inode), &mut out)?;
+                out.finish()
+            }
+        })
+    }
+
+    unsafe extern "C" fn get_inode_acl(
+        inode: *mut bindings::inode,
+        kind: c_int,
+        rcu: bool,
+    ) -> *mut kernel::bindings::posix_acl {
+        if rcu {
+            return ECHILD.to_ptr();
+        }
+        let Some(kind) = super::acl::AclKind::from_raw(kind) else {
+            return EINVAL.to_ptr();
+        };
+        // SAFETY: the VFS holds the inode.
+        match T::get_acl(unsafe { Inode::from_raw(inode) }, kind) {
+            Ok(Some(acl)) => acl.into_raw().cast(),
+            Ok(None) => ptr::null_mut(),
+            Err(e) => e.to_ptr(),
+        }
+    }
+
+    unsafe extern "C" fn fiemap(
+        inode: *mut bindings::inode,
+        info: *mut kernel::bindings::fiemap_extent_info,
+        start: u64,
+        len: u64,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: the VFS holds the inode; `info` is the caller's for this call.
+            unsafe {
+                T::fiemap(
+                    Inode::from_raw(inode),
+                    &mut super::fiemap::FiemapInfo::from_raw(info.cast()),
+                    start,
+                    len,
+                )?
+            };
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn fileattr_get(
+        dentry: *mut bindings::dentry,
+        fa: *mut kernel::bindings::file_kattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: the VFS holds the dentry, which is positive; `fa` is the caller's.
+            unsafe {
+                T::fileattr_get(
+                    Inode::from_raw((*dentry).d_inode),
+                    &mut FileAttr::from_raw(fa.cast()),
+                )?
+            };
+            Ok(0)
+        })
+    }
+}

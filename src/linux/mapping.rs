@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The page cache of a regular file: address space operations, all iomap's.
+
+use super::{
+    bindings,
+    fs_type::FileSystem,
+    iomap::{IomapOps, IomapTable},
+};
+use core::{marker::PhantomData, mem::MaybeUninit};
+use kernel::ffi::c_int;
+
+/// How the page cache of a file is filled.
+pub(crate) trait MappingOps: 'static {
+    /// The file system.
+    type Fs: FileSystem;
+    /// Where the blocks to read are.
+    type Read: IomapOps<Fs = Self::Fs>;
+    /// The same for reports (FIBMAP).
+    type Report: IomapOps<Fs = Self::Fs>;
+}
+
+pub(super) struct MappingVtable<T: MappingOps>(PhantomData<T>);
+
+impl<T: MappingOps> MappingVtable<T> {
+    pub(super) const TABLE: bindings::address_space_operations =
+        bindings::address_space_operations {
+            read_folio: Some(Self::read_folio),
+            readahead: Some(Self::readahead),
+            bmap: Some(Self::bmap),
+            dirty_folio: Some(bindings::iomap_dirty_folio),
+            invalidate_folio: Some(bindings::iomap_invalidate_folio),
+            release_folio: Some(bindings::iomap_release_folio),
+            migrate_folio: Some(bindings::filemap_migrate_folio),
+            is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
+            error_remove_folio: Some(bindings::generic_error_remove_folio),
+            // SAFETY: a table of optional function pointers; all-zero means none.
+            ..unsafe { MaybeUninit::zeroed().assume_init() }
+        };
+
+    unsafe extern "C" fn read_folio(
+        _file: *mut bindings::file,
+        folio: *mut bindings::folio,
+    ) -> c_int {
+        // SAFETY: the page cache passes a locked folio of a file of ours; iomap unlocks it.
+        unsafe { bindings::iomap_bio_read_folio(folio, &IomapTable::<T::Read>::TABLE) };
+        0
+    }
+
+    unsafe extern "C" fn readahead(rac: *mut kernel::bindings::readahead_control) {
+        // SAFETY: the page cache passes a readahead request for a file of ours.
+        unsafe { bindings::iomap_bio_readahead(rac.cast(), &IomapTable::<T::Read>::TABLE) };
+    }
+
+    unsafe extern "C" fn bmap(
+        mapping: *mut bindings::address_space,
+        block: bindings::sector_t,
+    ) -> bindings::sector_t {
+        // SAFETY: the caller holds the inode of the mapping.
+        unsafe { bindings::iomap_bmap(mapping, block, &IomapTable::<T::Report>::TABLE) }
+    }
+}

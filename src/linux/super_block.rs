@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Superblocks.
+//!
+//! Mounting is a typestate: [`NewSuper`] has a device and no private data yet; giving it the
+//! private data turns it into a `&SuperBlock<F>`, and only that can produce inodes. So an inode
+//! always finds the private data of its file system.
+//!
+//! The private data lives from [`NewSuper::publish`] to the end of `kill_sb`, that is longer than
+//! any inode, dentry or file of the superblock.
+
+use super::{
+    bindings,
+    dentry::Dentry,
+    fs_type::FileSystem,
+    inode::{self, Inode},
+    stat::StatFs,
+};
+use core::{fmt::Write as _, marker::PhantomData, mem::MaybeUninit};
+use kernel::{
+    error::{from_result, to_result},
+    prelude::*,
+    seq_file::SeqFile,
+    sync::aref::ARef,
+    types::Opaque,
+};
+
+/// A mounted file system of type `F`.
+///
+/// # Invariants
+///
+/// `s_fs_info` points to a valid `F::Super`.
+#[repr(transparent)]
+pub(crate) struct SuperBlock<F: FileSystem>(Opaque<bindings::super_block>, PhantomData<F>);
+
+// SAFETY: a superblock is shared by design; every method here is callable from any thread.
+unsafe impl<F: FileSystem> Sync for SuperBlock<F> {}
+
+impl<F: FileSystem> SuperBlock<F> {
+    /// # Safety
+    ///
+    /// `ptr` must be a superblock of `F` with its private data set, valid for `'a`.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::super_block) -> &'a Self {
+        // SAFETY: by this function's contract; the layout is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::super_block {
+        self.0.get()
+    }
+
+    /// The file system's private data.
+    #[inline]
+    pub(crate) fn info(&self) -> &F::Super {
+        // SAFETY: by the type invariant the pointer is valid; it lives as long as the superblock.
+        unsafe { &*(*self.as_raw()).s_fs_info.cast::<F::Super>() }
+    }
+
+    /// The short name of the device, for messages.
+    pub(crate) fn id(&self) -> &[u8] {
+        // SAFETY: `s_id` is set before the superblock is filled and does not change after.
+        unsafe { id_bytes(self.as_raw()) }
+    }
+
+    /// Whether the file system is mounted read-only right now.
+    #[inline]
+    pub(crate) fn is_rdonly(&self) -> bool {
+        // SAFETY: a plain word that is read racily by design (`sb_rdonly`).
+        unsafe { (*self.as_raw()).s_flags & bindings::SB_RDONLY != 0 }
+    }
+
+    /// Whether `lazytime` is set.
+    pub(crate) fn has_flag(&self, flag: usize) -> bool {
+        // SAFETY: as in `is_rdonly`.
+        unsafe { (*self.as_raw()).s_flags & flag != 0 }
+    }
+
+    /// The device, for the buffer cache.
+    #[inline]
+    pub(crate) fn device(&self) -> super::buffer::Device<'_> {
+        // SAFETY: the device of a published superblock is open and its block size set.
+        unsafe { super::buffer::Device::of_super(self.as_raw()) }
+    }
+
+    /// The block size in bytes.
+    #[inline]
+    pub(crate) fn block_size(&self) -> usize {
+        // SAFETY: constant once the superblock has been filled.
+        unsafe { (*self.as_raw()).s_blocksize }
+    }
+
+    /// The device's number, in the kernel's encoding, and the fsid that statfs reports for it.
+    pub(crate) fn dev(&self) -> u32 {
+        // SAFETY: constant.
+        unsafe { (*self.as_raw()).s_dev }
+    }
+
+    /// The smallest alignment of direct I/O on the device, in bytes: of memory and of offsets.
+    pub(crate) fn dio_alignment(&self) -> (u32, u32) {
+        // SAFETY: the device stays open as long as the superblock lives.
+        unsafe {
+            let bdev = (*self.as_raw()).s_bdev;
+            (
+                bindings::bdev_dma_alignment(bdev).saturating_add(1) as u32,
+                bindings::bdev_logical_block_size(bdev) as u32,
+            )
+        }
+    }
+
+    /// The inode `ino`, from the cache or new and locked for filling. May sleep.
+    ///
+    /// Errors: ENOMEM.
+    #[inline]
+    pub(crate) fn iget(&self, ino: u64) -> Result<inode::Got<F>> {
+        // SAFETY: the superblock is alive; see `inode::Got` for what becomes of the reference.
+        let raw = unsafe { bindings::iget_locked(self.as_raw(), ino) };
+        if raw.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: `iget_locked` returned a referenced inode of this superblock.
+        Ok(unsafe { inode::Got::from_raw(raw) })
+    }
+
+    /// Makes `root` the root directory. Called once, from `fill`.
+    ///
+    /// Errors: ENOMEM.
+    pub(crate) fn set_root(&self, root: ARef<Inode<F>>) -> Result {
+        // SAFETY: `d_make_root` takes over the reference, also when it fails; nobody else reads
+        // `s_root` before the mount is complete.
+        unsafe {
+            let dentry = bindings::d_make_root(ARef::into_raw(root).as_ptr().cast());
+            if dentry.is_null() {
+                return Err(ENOMEM);
+            }
+            (*self.as_raw()).s_root = dentry;
+        }
+        Ok(())
+    }
+}
+
+/// # Safety
+///
+/// `sb` must be valid for `'a`, and its `s_id` must not change meanwhile.
+unsafe fn id_bytes<'a>(sb: *mut bindings::super_block) -> &'a [u8] {
+    // SAFETY: by contract; `s_id` is an array inside the superblock, NUL-terminated by the VFS.
+    unsafe {
+        let id = &raw const (*sb).s_id;
+        CStr::from_ptr(id.cast()).to_bytes()
+    }
+}
+
+/// A superblock that is being filled: it has its device, and no private data yet.
+pub(crate) struct NewSuper<'a, F: FileSystem> {
+    raw: *mut bindings::super_block,
+    _p: PhantomData<&'a mut F>,
+}
+
+/// Facts that a file system states about itself when it fills a superblock.
+pub(crate) struct SuperFacts {
+    /// `s_magic`.
+    pub(crate) magic: usize,
+    /// Largest file size in bytes.
+    pub(crate) max_bytes: i64,
+    /// Largest link count of a file.
+    pub(crate) max_links: u32,
+    /// Smallest and largest time stamp in seconds, granularity in nanoseconds.
+    pub(crate) time_min: i64,
+    /// See `time_min`.
+    pub(crate) time_max: i64,
+    /// See `time_min`.
+    pub(crate) time_gran: u32,
+    /// File system UUID.
+    pub(crate) uuid: [u8; 16],
+    /// Whether POSIX ACLs are honoured.
+    pub(crate) posix_acl: bool,
+}
+
+impl<'a, F: FileSystem> NewSuper<'a, F> {
+    /// # Safety
+    ///
+    /// `raw` must be the superblock that `get_tree_bdev` passes to its callback, exclusively the
+    /// caller's for `'a`.
+    pub(super) unsafe fn new(raw: *mut bindings::super_block) -> Self {
+        Self {
+            raw,
+            _p: PhantomData,
+        }
+    }
+
+    /// The short name of the device, for messages.
+    pub(crate) fn id(&self) -> &[u8] {
+        // SAFETY: set by `setup_bdev_super` before; we are its only user.
+        unsafe { id_bytes(self.raw) }
+    }
+
+    /// Whether the mount is read-only.
+    pub(crate) fn is_rdonly(&self) -> bool {
+        // SAFETY: exclusively ours.
+        unsafe { (*self.raw).s_flags & bindings::SB_RDONLY != 0 }
+    }
+
+    /// Whether the mount is to be quiet about a missing file system (`MS_SILENT`).
+    pub(crate) fn is_silent(&self) -> bool {
+        // SAFETY: exclusively ours.
+        unsafe { (*self.raw).s_flags & bindings::SB_SILENT != 0 }
+    }
+
+    /// Makes the mount read-only.
+    pub(crate) fn force_rdonly(&mut self) {
+        // SAFETY: exclusively ours.
+        unsafe { (*self.raw).s_flags |= bindings::SB_RDONLY };
+    }
+
+    /// Whether the device itself cannot be written.
+    pub(crate) fn device_is_rdonly(&self) -> bool {
+        // SAFETY: the device was opened by `setup_bdev_super`.
+        unsafe { bindings::bdev_read_only((*self.raw).s_bdev) }
+    }
+
+    /// Size of the device in bytes.
+    pub(crate) fn device_bytes(&self) -> u64 {
+        // SAFETY: as above.
+        unsafe { bindings::bdev_nr_bytes((*self.raw).s_bdev) as u64 }
+    }
+
+    /// The device, for the buffer cache.
+    pub(crate) fn device(&self) -> super::buffer::Device<'_> {
+        // SAFETY: the superblock's device stays open as long as the superblock lives, and the
+        // block size was set by `set_block_size`.
+        unsafe { super::buffer::Device::of_super(self.raw) }
+    }
+
+    /// Sets the block size, in bytes, at `wanted` or the device's sector size if that is larger;
+    /// returns what it is. Buffers of another size are dropped.
+    ///
+    /// Errors: EINVAL when the device cannot be used with this size.
+    pub(crate) fn set_min_block_size(&mut self, wanted: u32) -> Result<u32> {
+        // SAFETY: exclusively ours, no buffers are held.
+        let size = unsafe { bindings::sb_min_blocksize(self.raw, i32::try_from(wanted)?) };
+        if size <= 0 {
+            return Err(EINVAL);
+        }
+        Ok(size as u32)
+    }
+
+    /// Sets the block size to exactly `size` bytes.
+    ///
+    /// Errors: EINVAL when the device or the kernel cannot use this size.
+    pub(crate) fn set_block_size(&mut self, size: u32) -> Result {
+        // SAFETY: exclusively ours, no buffers are held.
+        let got = unsafe { bindings::sb_set_blocksize(self.raw, i32::try_from(size)?) };
+        if got == 0 {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Attaches the private data and the operations; from here on inodes can be had.
+    ///
+    /// Errors: ENOMEM.
+    pub(crate) fn publish<T: SuperOps<Fs = F>>(
+        self,
+        info: impl PinInit<F::Super, Error>,
+        facts: &SuperFacts,
+    ) -> Result<&'a SuperBlock<F>> {
+        let info = KBox::pin_init(info, GFP_KERNEL)?;
+        // SAFETY: nothing moves the value: it is only ever reached through `s_fs_info` by shared
+        // reference, and freed by `kill_sb`.
+        let info = KBox::into_raw(unsafe { Pin::into_inner_unchecked(info) });
+        // SAFETY: exclusively ours until we return the shared reference.
+        unsafe {
+            let sb = &mut *self.raw;
+            sb.s_fs_info = info.cast();
+            sb.s_op = &SuperVtable::<T>::TABLE;
+            sb.s_xattr = T::XATTR.as_ptr().cast();
+            sb.s_export_op = T::EXPORT.cast();
+            sb.s_magic = facts.magic;
+            sb.s_maxbytes = facts.max_bytes;
+            sb.s_max_links = facts.max_links;
+            sb.s_time_min = facts.time_min;
+            sb.s_time_max = facts.time_max;
+            sb.s_time_gran = facts.time_gran;
+            bindings::super_set_uuid(self.raw, facts.uuid.as_ptr(), 16);
+            if facts.posix_acl {
+                sb.s_flags |= bindings::SB_POSIXACL;
+            } else {
+                sb.s_flags &= !bindings::SB_POSIXACL;
+            }
+            Ok(SuperBlock::from_raw(self.raw))
+        }
+    }
+}
+
+/// Operations on a superblock. Absent ones stay NULL, which the VFS gives a meaning of its own.
+#[vtable]
+pub(crate) trait SuperOps: 'static {
+    /// The file system.
+    type Fs: FileSystem;
+    /// Handlers for extended attributes.
+    const XATTR: super::xattr::HandlerTable;
+    /// Operations for file handles.
+    const EXPORT: *const bindings::export_operations;
+
+    /// Fills in `statfs`. May sleep.
+    fn statfs(sb: &SuperBlock<Self::Fs>, out: &mut StatFs) -> Result;
+    /// Prints the mount options after the generic ones, each as `,name[=value]`.
+    fn show_options(sb: &SuperBlock<Self::Fs>, out: &SeqFile) -> Result;
+    /// Called at the last unmount, after the inodes are gone and before the device is released.
+    fn put_super(sb: &SuperBlock<Self::Fs>);
+}
+
+struct SuperVtable<T: SuperOps>(PhantomData<T>);
+
+impl<T: SuperOps> SuperVtable<T> {
+    const TABLE: bindings::super_operations = bindings::super_operations {
+        alloc_inode: Some(inode::alloc::<T::Fs>),
+        free_inode: Some(inode::free::<T::Fs>),
+        evict_inode: Some(inode::evict::<T::Fs>),
+        put_super: Some(Self::put_super),
+        statfs: Some(Self::statfs),
+        show_options: Some(Self::show_options),
+        // SAFETY: a table of optional function pointers; all-zero means none.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
+        // SAFETY: the VFS calls this with a superblock that had a root, so it was published.
+        T::put_super(unsafe { SuperBlock::from_raw(sb) });
+    }
+
+    unsafe extern "C" fn statfs(
+        dentry: *mut bindings::dentry,
+        buf: *mut kernel::bindings::kstatfs,
+    ) -> kernel::ffi::c_int {
+        // SAFETY: the dentry is held by the caller and belongs to a mounted superblock of ours.
+        let sb = unsafe { Dentry::<T::Fs>::from_raw(dentry) }.super_block();
+        from_result(|| {
+            // SAFETY: the caller's buffer, zeroed by it.
+            T::statfs(sb, unsafe { StatFs::from_raw(buf.cast()) })?;
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn show_options(
+        seq: *mut kernel::bindings::seq_file,
+        root: *mut bindings::dentry,
+    ) -> kernel::ffi::c_int {
+        // SAFETY: as above.
+        let sb = unsafe { Dentry::<T::Fs>::from_raw(root) }.super_block();
+        from_result(|| {
+            // SAFETY: the seq_file is the caller's alone during this call.
+            T::show_options(sb, unsafe { SeqFile::from_raw(seq) })?;
+            Ok(0)
+        })
+    }
+}
+
+/// `kill_sb`: shuts the superblock down, releases its device, then frees the private data.
+///
+/// # Safety
+///
+/// For the VFS only, as the `kill_sb` of a type whose superblocks are all `F`'s.
+pub(super) unsafe extern "C" fn kill_sb<F: FileSystem>(sb: *mut bindings::super_block) {
+    // SAFETY: the VFS hands us the last reference, with s_umount held.
+    unsafe { bindings::kill_block_super(sb) };
+    // SAFETY: `kill_block_super` leaves the structure itself alone.
+    let info = unsafe { (*sb).s_fs_info };
+    if !info.is_null() {
+        // SAFETY: `info` came from `KBox::into_raw` in `publish` and no inode, dentry or file of
+        // this superblock is left to read it.
+        drop(unsafe { KBox::from_raw(info.cast::<F::Super>()) });
+        // SAFETY: as above.
+        unsafe { (*sb).s_fs_info = core::ptr::null_mut() };
+    }
+}
+
+/// Prints `args` with the name of the module and of the device, as ext4's messages look.
+pub(crate) fn message(level: Level, id: &[u8], args: kernel::fmt::Arguments<'_>) {
+    let mut prefix = [0u8; 48];
+    let mut w = Prefix {
+        buf: &mut prefix,
+        len: 0,
+    };
+    let _ = w.write_str("rext4-fs (");
+    for &b in id.iter().take(30) {
+        let _ = w.write_char(char::from(b));
+    }
+    let _ = w.write_str(")");
+    let format = match level {
+        Level::Err => &kernel::print::format_strings::ERR,
+        Level::Warning => &kernel::print::format_strings::WARNING,
+        Level::Notice => &kernel::print::format_strings::NOTICE,
+        Level::Info => &kernel::print::format_strings::INFO,
+    };
+    // SAFETY: a format string of the kernel's, whose two arguments are a NUL-terminated prefix
+    // (the array is longer than what was written) and format arguments.
+    unsafe { kernel::print::call_printk(format, &prefix, args) };
+}
+
+/// Severity of a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Level {
+    /// The operation fails.
+    Err,
+    /// Something is wrong and work goes on.
+    Warning,
+    /// Worth knowing.
+    Notice,
+    /// Normal operation.
+    Info,
+}
+
+/// A formatter into a fixed buffer that always leaves a NUL at its end.
+struct Prefix<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+}
+
+impl core::fmt::Write for Prefix<'_> {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        for b in s.bytes() {
+            match self.buf.get_mut(self.len) {
+                Some(slot) if self.len < 47 => *slot = b,
+                _ => return Err(core::fmt::Error),
+            }
+            self.len = self.len.wrapping_add(1);
+        }
+        Ok(())
+    }
+}
+
+/// Turns a C return value into a result; a convenience for this room.
+pub(super) fn check(ret: kernel::ffi::c_int) -> Result {
+    to_result(ret)
+}
