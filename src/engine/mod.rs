@@ -12,8 +12,19 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod extent_map;
 pub mod extent_walk;
 pub mod indirect_walk;
 pub mod mapping;
+pub mod overhead;
+pub mod dir;
+pub mod dir_batch;
+pub mod dir_cookie;
+pub mod dir_lookup;
+pub mod dirhash;
+mod htree;
+pub mod readdir;
+mod readdir_linear;
 pub mod source;
+pub mod zones;

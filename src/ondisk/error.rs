@@ -44,6 +44,20 @@ macro_rules! corrupt {
 corrupt! {
     /// Superblock or geometry.
     Super(super::superblock::SuperError),
+    /// Directory block.
+    Dir(super::dir::DirError),
+    /// Directory index.
+    Dx(super::dx::DxError),
+    /// Group descriptor or bitmap.
+    Group(super::group::GroupError),
+    /// Inode.
+    Inode(super::inode::InodeError),
+    /// Orphan file.
+    Orphan(super::orphan::OrphanError),
+    /// Multiple mount protection.
+    Mmp(super::mmp::MmpError),
+    /// Journal superblock.
+    Journal(super::journal::JournalError),
     /// Extent tree.
     Extent(super::extent::ExtentError),
     /// Indirect block map.

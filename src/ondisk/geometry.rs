@@ -29,9 +29,6 @@ use super::{FsBlock, Group, Ino};
 /// The most links a file may have, and a directory unless `dir_nlink` is on.
 pub const LINK_MAX: u32 = 65000;
 
-/// Blocks that an indirect-mapped file addresses from its inode directly.
-const NDIR_BLOCKS: u64 = 12;
-
 /// Where an inode is: which group, and where in the group's inode table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InodeLocation {
@@ -50,6 +47,8 @@ pub struct InodeLocation {
 pub struct Geometry {
     pub(super) features: Features,
     pub(super) blocks_count: u64,
+    pub(super) max_extent_bytes: u64,
+    pub(super) max_indirect_bytes: u64,
     /// The block that holds the superblock which was used (for `sb=`, a backup).
     pub(super) sb_block: u64,
     pub(super) first_data_block: u32,
@@ -224,6 +223,12 @@ impl Geometry {
     #[inline]
     pub fn first_ino(&self) -> u32 {
         self.first_ino
+    }
+
+    /// The groups that `sparse_super2` names for copies of the superblock, 0 for none.
+    #[inline]
+    pub fn backup_groups(&self) -> [u32; 2] {
+        self.backup_groups
     }
 
     /// The feature words.
@@ -433,6 +438,16 @@ impl Geometry {
         u32::try_from(rest).map_or(full, |rest| rest.min(full))
     }
 
+    /// Clusters in a group, a last one that is cut short included: the bits in use of its block
+    /// bitmap.
+    #[inline]
+    pub fn group_clusters(&self, group: Group) -> u32 {
+        let up = self.cluster_ratio().wrapping_sub(1);
+        // Blocks and ratio - 1 together may need 33 bits.
+        let blocks = u64::from(self.group_blocks(group)).wrapping_add(up.into());
+        blocks.wrapping_shr(self.cluster_bits()) as u32
+    }
+
     /// The group of a block, and the block's number within it.
     #[inline]
     pub fn block_location(&self, block: FsBlock) -> (Group, u32) {
@@ -503,64 +518,16 @@ impl Geometry {
         (len != 0).then_some((start, len))
     }
 
-    /// The largest size of an extent-mapped file, in bytes (the super block's `s_maxbytes`).
+    /// The largest size of an extent-mapped file, in bytes (`s_maxbytes` of the super block).
+    #[inline]
     pub fn max_extent_bytes(&self) -> u64 {
-        let bits = self.block_bits();
-        // Extents count blocks in 32 bits, and the last block is left out so that the length of
-        // a file that is one single hole-free range still fits.
-        let extent = u64::from(u32::MAX).wrapping_shl(bits);
-        if self.has(RoCompat::HUGE_FILE) {
-            extent.min(i64::MAX as u64)
-        } else {
-            let sectors = u64::from(u32::MAX).wrapping_shr(bits.wrapping_sub(9));
-            extent.min(sectors.wrapping_shl(bits))
-        }
+        self.max_extent_bytes
     }
 
-    /// The largest size of an indirect-mapped file, in bytes: what the tree of block pointers can
-    /// address, unless the count of its sectors, pointer blocks included, would not fit `i_blocks`.
+    /// The largest size of an indirect-mapped file, in bytes.
+    #[inline]
     pub fn max_indirect_bytes(&self) -> u64 {
-        let bits = self.block_bits();
-        // Nothing below exceeds 2^48, so the arithmetic cannot wrap.
-        let per_block = 1u64.wrapping_shl(bits.wrapping_sub(2));
-        let square = per_block.wrapping_mul(per_block);
-        let cube = square.wrapping_mul(per_block);
-        let limit = if self.has(RoCompat::HUGE_FILE) {
-            (1u64 << 48) - 1
-        } else {
-            u64::from(u32::MAX).wrapping_shr(bits.wrapping_sub(9))
-        };
-        let data = NDIR_BLOCKS
-            .wrapping_add(per_block)
-            .wrapping_add(square)
-            .wrapping_add(cube);
-        // One indirect block; one double and its indirect blocks; one triple and all below it.
-        let pointers = per_block
-            .wrapping_mul(2)
-            .wrapping_add(square)
-            .wrapping_add(3);
-        let blocks = if data.wrapping_add(pointers) <= limit {
-            data
-        } else {
-            let up = |n: u64, bits: u32| {
-                n.saturating_add(1u64.wrapping_shl(bits))
-                    .saturating_sub(1)
-                    .wrapping_shr(bits)
-            };
-            let ptr_bits = bits.wrapping_sub(2);
-            let rest = limit.saturating_sub(NDIR_BLOCKS).saturating_sub(per_block);
-            let pointers = if rest < square {
-                up(rest, ptr_bits).wrapping_add(2)
-            } else {
-                let rest = rest.wrapping_sub(square);
-                per_block
-                    .wrapping_add(3)
-                    .wrapping_add(up(rest, ptr_bits))
-                    .wrapping_add(up(rest, ptr_bits.wrapping_mul(2)))
-            };
-            limit.saturating_sub(pointers)
-        };
-        blocks.wrapping_shl(bits).min(i64::MAX as u64)
+        self.max_indirect_bytes
     }
 
     /// Whether block numbers may need more than 32 bits.

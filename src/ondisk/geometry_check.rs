@@ -24,6 +24,8 @@ const KNOWN_EXTRA_ISIZE: u16 = 32;
 const DESC_SIZE: u16 = 32;
 const MIN_DESC_SIZE_64: u16 = 64;
 const MAX_DESC_SIZE: u16 = 1024;
+/// Blocks that an indirect-mapped file addresses from its inode directly.
+const NDIR_BLOCKS: u64 = 12;
 /// The last directory hash that a superblock may name (unsigned TEA).
 const LAST_HASH_VERSION: u8 = 5;
 /// `s_flags`: directory hashes were made with signed, or unsigned, characters.
@@ -253,10 +255,13 @@ impl Geometry {
         let metadata_csum = features.has(RoCompat::METADATA_CSUM);
         let gdt_csum = features.has(RoCompat::GDT_CSUM) && !metadata_csum;
 
+        let huge_file = features.has(RoCompat::HUGE_FILE);
         let dir_index = features.has(Compat::DIR_INDEX);
         let geometry = Self {
             features,
             blocks_count,
+            max_extent_bytes: max_extent_bytes(block_bits, huge_file),
+            max_indirect_bytes: max_indirect_bytes(block_bits, huge_file),
             sb_block,
             first_data_block,
             blocks_per_group: group.blocks,
@@ -323,5 +328,98 @@ impl Geometry {
             return Err(SuperError::GdtBeyondEnd);
         }
         Ok(())
+    }
+}
+
+/// The largest size of an extent-mapped file, in bytes: extents count blocks in 32 bits, and one
+/// block is left out so that the length of a file that is all data still fits. Without
+/// `huge_file`, the sectors of the data must fit 32 bits as well.
+fn max_extent_bytes(block_bits: u32, huge_file: bool) -> u64 {
+    let blocks = if huge_file {
+        u32::MAX.into()
+    } else {
+        u64::from(u32::MAX).wrapping_shr(block_bits.wrapping_sub(9))
+    };
+    // 32 + 16 bits at most.
+    blocks.wrapping_shl(block_bits)
+}
+
+/// The largest size of an indirect-mapped file, in bytes: what the tree of block pointers can
+/// address, unless the count of sectors, pointer blocks included, would not fit `i_blocks`.
+fn max_indirect_bytes(block_bits: u32, huge_file: bool) -> u64 {
+    // Nothing below exceeds 2^60, so the arithmetic cannot wrap.
+    let pointer_bits = block_bits.wrapping_sub(2);
+    let per_block = 1u64.wrapping_shl(pointer_bits);
+    let square = per_block.wrapping_mul(per_block);
+    let cube = square.wrapping_mul(per_block);
+    let limit = if huge_file {
+        (1u64 << 48) - 1
+    } else {
+        u64::from(u32::MAX).wrapping_shr(block_bits.wrapping_sub(9))
+    };
+    let data = NDIR_BLOCKS
+        .wrapping_add(per_block)
+        .wrapping_add(square)
+        .wrapping_add(cube);
+    // One indirect block; a double one and what is below it; a triple one and what is below it.
+    let pointers = per_block
+        .wrapping_mul(2)
+        .wrapping_add(square)
+        .wrapping_add(3);
+    if data.wrapping_add(pointers) <= limit {
+        return data.wrapping_shl(block_bits);
+    }
+    let blocks_for = |n: u64, bits: u32| {
+        n.wrapping_add(1u64.wrapping_shl(bits))
+            .wrapping_sub(1)
+            .wrapping_shr(bits)
+    };
+    let rest = limit.saturating_sub(NDIR_BLOCKS).saturating_sub(per_block);
+    let pointers = match rest.checked_sub(square) {
+        None => blocks_for(rest, pointer_bits).wrapping_add(2),
+        Some(rest) => per_block
+            .wrapping_add(3)
+            .wrapping_add(blocks_for(rest, pointer_bits))
+            .wrapping_add(blocks_for(rest, pointer_bits.wrapping_mul(2))),
+    };
+    limit.saturating_sub(pointers).wrapping_shl(block_bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_sizes_are_those_of_the_format() {
+        const TIB: u64 = 1 << 40;
+        assert_eq!(max_extent_bytes(10, true), 4 * TIB - 1024);
+        assert_eq!(max_extent_bytes(12, true), 16 * TIB - 4096);
+        assert_eq!(max_extent_bytes(16, true), 256 * TIB - 65536);
+        // Without huge_file: 2 TiB, a block less.
+        assert_eq!(max_extent_bytes(12, false), 2 * TIB - 4096);
+        assert_eq!(max_extent_bytes(10, false), 2 * TIB - 1024);
+
+        assert_eq!(
+            max_indirect_bytes(10, false),
+            (12 + 256 + 65536 + 16_777_216) * 1024
+        );
+        assert_eq!(max_indirect_bytes(10, true), max_indirect_bytes(10, false));
+        // The tree of 4 KiB blocks reaches beyond 4 TiB, 32 bits of sectors do not.
+        assert_eq!(
+            max_indirect_bytes(12, true),
+            (12 + 1024 + (1 << 20) + (1 << 30)) << 12
+        );
+        // 2^29 - 1 blocks are left; 1 + 1025 pointer blocks serve the indirect and double ones,
+        // the rest take one per 1024 and 1024^2 blocks, and one on top.
+        let rest: u64 = (1 << 29) - 1 - 12 - 1024 - (1 << 20);
+        let pointers = 1 + 1025 + 1 + rest.div_ceil(1024) + rest.div_ceil(1 << 20);
+        assert_eq!(
+            max_indirect_bytes(12, false),
+            ((1 << 29) - 1 - pointers) << 12
+        );
+        assert_eq!(
+            max_indirect_bytes(16, true),
+            (12 + (1 << 14) + (1 << 28) + (1 << 42)) << 16
+        );
     }
 }

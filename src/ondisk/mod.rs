@@ -18,16 +18,26 @@
 
 pub mod bounds;
 pub mod crc;
+pub mod dir;
+pub mod dx;
 pub mod error;
 pub mod extent;
 pub mod features;
 pub mod geometry;
 mod geometry_check;
+pub mod group;
 pub mod ids;
 pub mod indirect;
 pub mod inline;
+pub mod inode;
+mod inode_flags;
+mod inode_raw;
+pub mod journal;
+pub mod mmp;
 pub mod mount_state;
+pub mod orphan;
 pub mod superblock;
+pub mod time;
 
 pub use error::Corrupt;
 pub use geometry::Geometry;

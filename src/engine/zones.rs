@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The block validity table: which blocks belong to the file system itself.
+//!
+//! Superblock copies, group descriptors and the blocks reserved for them, bitmaps, inode tables,
+//! and the journal are no place for a file's data or its map. A block pointer that leads there is
+//! corruption, and following it for writing would spread it; so every pointer is looked up here
+//! before it is used.
+//!
+//! Building it takes two steps, because memory is the caller's: [`collect`] walks the groups once
+//! and hands out [`Zone`]s (already joined where a flex group keeps its bitmaps side by side, so
+//! that there are few), which the caller pushes to a vector of its own, together with the
+//! journal's extents; [`Zones::build`] then sorts, joins and checks them. Zones that overlap mean
+//! that two pieces of metadata claim the same block: the file system is not usable.
+//!
+//! A lookup is a binary search over a sorted slice, without a lock: the table does not change
+//! while it is in use.
+
+use core::ops::{Deref, DerefMut};
+
+use crate::ondisk::group::{GroupDesc, GroupError};
+use crate::ondisk::{FsBlock, Geometry, Group, Ino};
+
+/// A run of physical blocks that belong to the file system itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Zone {
+    start: u64,
+    len: u32,
+    owner: u32,
+}
+
+impl Zone {
+    /// `len` blocks from `start` that no file may map.
+    #[inline]
+    pub const fn new(start: FsBlock, len: u32) -> Self {
+        Self {
+            start: start.get(),
+            len,
+            owner: 0,
+        }
+    }
+
+    /// `len` blocks from `start` that only `owner` (the journal) may map.
+    #[inline]
+    pub const fn owned(start: FsBlock, len: u32, owner: Ino) -> Self {
+        Self {
+            start: start.get(),
+            len,
+            owner: owner.get(),
+        }
+    }
+
+    /// The first block.
+    #[inline]
+    pub const fn start(&self) -> FsBlock {
+        FsBlock::new(self.start)
+    }
+
+    /// The inode that may map the blocks, `None` for none.
+    #[inline]
+    pub const fn owner(&self) -> Option<Ino> {
+        Ino::new(self.owner)
+    }
+
+    /// The number of blocks.
+    #[inline]
+    pub const fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether the zone has no block.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The block after the last.
+    #[inline]
+    const fn end(&self) -> u64 {
+        self.start.saturating_add(self.len as u64)
+    }
+
+    /// `self` followed by `next`, if there is nothing between and they have the same owner.
+    #[inline]
+    fn join(&self, next: &Self) -> Option<Self> {
+        if self.end() != next.start || self.owner != next.owner {
+            return None;
+        }
+        Some(Self {
+            len: self.len.checked_add(next.len)?,
+            ..*self
+        })
+    }
+}
+
+/// Walks all groups and passes their metadata to `push`, not sorted: heads of groups, bitmaps and
+/// inode tables. `desc` reads a group's descriptor.
+///
+/// Errors: what `desc` and `push` return.
+pub fn collect<'a, E>(
+    geo: &Geometry,
+    mut desc: impl FnMut(Group) -> Result<GroupDesc<'a>, E>,
+    mut push: impl FnMut(Zone) -> Result<(), E>,
+) -> Result<(), E> {
+    // One open run per kind: the same kind of neighbouring groups is often side by side.
+    let mut open = [Zone::default(); 4];
+    for number in 0..geo.groups_count() {
+        let group = Group::new(number);
+        let desc = desc(group)?;
+        let head = geo
+            .base_meta_run(group)
+            .map_or(Zone::default(), |(b, n)| Zone::new(b, n));
+        let next = [
+            head,
+            Zone::new(desc.block_bitmap(), 1),
+            Zone::new(desc.inode_bitmap(), 1),
+            Zone::new(desc.inode_table(), geo.itable_blocks_per_group()),
+        ];
+        for (open, next) in open.iter_mut().zip(next) {
+            if next.is_empty() {
+                continue;
+            }
+            if let Some(joined) = open.join(&next) {
+                *open = joined;
+                continue;
+            }
+            if !open.is_empty() {
+                push(*open)?;
+            }
+            *open = next;
+        }
+    }
+    for zone in open {
+        if !zone.is_empty() {
+            push(zone)?;
+        }
+    }
+    Ok(())
+}
+
+/// The table, in storage `S` (a slice or a vector of zones).
+///
+/// Invariant: the first `len` zones of the storage are not empty, sorted, and do not overlap.
+#[derive(Debug)]
+pub struct Zones<S> {
+    zones: S,
+    len: usize,
+}
+
+impl<S: DerefMut<Target = [Zone]>> Zones<S> {
+    /// Makes the table from zones in any order. The storage beyond [`zones`](Self::zones) is of
+    /// no further use.
+    ///
+    /// Errors: [`GroupError::MetadataOverlap`] if any two zones share a block; [`GroupError::MetadataOutside`] if
+    /// a zone is not on the file system.
+    pub fn build(geo: &Geometry, mut storage: S) -> Result<Self, GroupError> {
+        let zones: &mut [Zone] = &mut storage;
+        sort(zones);
+        // Joins in place: `last` is the open zone, kept at `len`.
+        let mut len = 0usize;
+        let mut last = Zone::default();
+        for i in 0..zones.len() {
+            let zone = match zones.get(i) {
+                Some(zone) if !zone.is_empty() => *zone,
+                _ => continue,
+            };
+            if zone.end() > geo.blocks_count() {
+                return Err(GroupError::MetadataOutside);
+            }
+            if zone.start < last.end() {
+                return Err(GroupError::MetadataOverlap);
+            }
+            if let Some(joined) = last.join(&zone).filter(|_| !last.is_empty()) {
+                last = joined;
+                continue;
+            }
+            if !last.is_empty() {
+                store(zones, len, last);
+                len = len.saturating_add(1);
+            }
+            last = zone;
+        }
+        if !last.is_empty() {
+            store(zones, len, last);
+            len = len.saturating_add(1);
+        }
+        Ok(Self {
+            zones: storage,
+            len,
+        })
+    }
+}
+
+impl<S: Deref<Target = [Zone]>> Zones<S> {
+    /// The zones, sorted.
+    #[inline]
+    pub fn zones(&self) -> &[Zone] {
+        self.zones.get(..self.len).unwrap_or(&[])
+    }
+
+    /// The zones that may share a block with `start..end`: those that end above `start`, first
+    /// one first.
+    #[inline]
+    fn above(&self, start: u64) -> &[Zone] {
+        let zones = self.zones();
+        let first = zones.partition_point(|zone| zone.end() <= start);
+        zones.get(first..).unwrap_or(&[])
+    }
+
+    /// Whether any of `len` blocks from `start` belongs to the file system itself.
+    #[inline]
+    pub fn overlaps(&self, start: FsBlock, len: u32) -> bool {
+        let start = start.get();
+        let end = start.saturating_add(len.into());
+        self.above(start)
+            .first()
+            .is_some_and(|zone| zone.start < end)
+    }
+
+    /// Whether inode `ino` may map `len` blocks from `start`: none of them belongs to the file
+    /// system itself, except by way of that inode.
+    #[inline]
+    pub fn allows(&self, start: FsBlock, len: u32, ino: Ino) -> bool {
+        let start = start.get();
+        let end = start.saturating_add(len.into());
+        self.above(start)
+            .iter()
+            .take_while(|zone| zone.start < end)
+            .all(|zone| zone.owner == ino.get())
+    }
+}
+
+fn store(zones: &mut [Zone], at: usize, zone: Zone) {
+    if let Some(slot) = zones.get_mut(at) {
+        *slot = zone;
+    }
+}
+
+/// Heap sort by start: in place, without recursion, and without the panics that the standard
+/// sorts keep for a comparison that contradicts itself.
+fn sort(zones: &mut [Zone]) {
+    // Already in order more often than not: a pass over it costs less than a heap.
+    let ordered = zones
+        .iter()
+        .zip(zones.iter().skip(1))
+        .all(|(a, b)| a.start <= b.start);
+    if ordered {
+        return;
+    }
+    let len = zones.len();
+    for root in (0..len / 2).rev() {
+        sift_down(zones, root, len);
+    }
+    for end in (1..len).rev() {
+        swap(zones, 0, end);
+        sift_down(zones, 0, end);
+    }
+}
+
+/// Restores the heap below `root`, in the first `end` zones.
+fn sift_down(zones: &mut [Zone], mut root: usize, end: usize) {
+    let start = |zones: &[Zone], i: usize| zones.get(i).map_or(0, |zone| zone.start);
+    loop {
+        let left = root.saturating_mul(2).saturating_add(1);
+        if left >= end {
+            return;
+        }
+        let right = left.saturating_add(1);
+        let larger = if right < end && start(zones, right) > start(zones, left) {
+            right
+        } else {
+            left
+        };
+        if start(zones, root) >= start(zones, larger) {
+            return;
+        }
+        swap(zones, root, larger);
+        root = larger;
+    }
+}
+
+fn swap(zones: &mut [Zone], a: usize, b: usize) {
+    if let (Some(first), Some(second)) = (zones.get(a).copied(), zones.get(b).copied()) {
+        store(zones, a, second);
+        store(zones, b, first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn sorting_sorts(mut starts in prop::collection::vec(0u64..1000, 0..200)) {
+            let zone = |start: &u64| Zone::new(FsBlock::new(*start), 1);
+            let mut zones: Vec<Zone> = starts.iter().map(zone).collect();
+            sort(&mut zones);
+            starts.sort_unstable();
+            let sorted: Vec<u64> = zones.iter().map(|zone| zone.start).collect();
+            prop_assert_eq!(sorted, starts);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bytes of an inode: the structures, and the checksum over the whole slot.
+//!
+//! The checksum is a CRC-32C that starts from the inode's seed (number and generation) and covers
+//! the slot to its end, extended attributes included, with its own two halves counting as zero.
+//! The upper half exists only if the extra fields in use reach that far; without it, 16 bits are
+//! compared. Nothing outside `inode.rs` sees these structures.
+//!
+//! Format: `Documentation/filesystems/ext4/inodes.rst`.
+
+use core::mem::{offset_of, size_of};
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::crc::crc32c;
+use super::inode::{InodeError, BASE_SIZE, I_BLOCK_SIZE};
+use super::{Geometry, Ino};
+
+/// The first 128 bytes, in Linux' layout of the fields that depend on the system.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct Base {
+    pub mode: U16,
+    pub uid: U16,
+    pub size_lo: U32,
+    pub atime: U32,
+    pub ctime: U32,
+    pub mtime: U32,
+    pub dtime: U32,
+    pub gid: U16,
+    pub links_count: U16,
+    pub blocks_lo: U32,
+    pub flags: U32,
+    pub version: U32,
+    pub block: [u8; I_BLOCK_SIZE],
+    pub generation: U32,
+    pub file_acl_lo: U32,
+    pub size_high: U32,
+    pub obso_faddr: U32,
+    pub blocks_high: U16,
+    pub file_acl_high: U16,
+    pub uid_high: U16,
+    pub gid_high: U16,
+    pub checksum_lo: U16,
+    pub reserved: U16,
+}
+
+const _: () = assert!(size_of::<Base>() == BASE_SIZE);
+const _: () = assert!(offset_of!(Base, block) == 0x28);
+const _: () = assert!(offset_of!(Base, checksum_lo) == 0x7c);
+
+/// The fields beyond, of which the first `extra_isize` bytes are in use.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct Extra {
+    pub extra_isize: U16,
+    pub checksum_hi: U16,
+    pub ctime_extra: U32,
+    pub mtime_extra: U32,
+    pub atime_extra: U32,
+    pub crtime: U32,
+    pub crtime_extra: U32,
+    pub version_hi: U32,
+    pub projid: U32,
+}
+
+/// Size of [`Extra`], in bytes.
+pub(super) const EXTRA_SIZE: u16 = 32;
+const _: () = assert!(size_of::<Extra>() == EXTRA_SIZE as usize);
+
+/// How many bytes of the extra fields must be in use for a field to be.
+macro_rules! upto {
+    ($field:ident, $ty:ty) => {
+        (offset_of!(Extra, $field) + size_of::<$ty>()) as u16
+    };
+}
+pub(super) use upto;
+
+/// Whether the upper half of the checksum is in use.
+#[inline]
+fn has_checksum_hi(extra: Option<&Extra>) -> bool {
+    extra.is_some_and(|e| e.extra_isize.get() >= upto!(checksum_hi, U16))
+}
+
+/// The checksum of the slot's present contents, its own two fields counting as zero.
+#[inline]
+fn checksum(seed: u32, base: &Base, extra: Option<&Extra>, slot: &[u8]) -> u32 {
+    let head = slot.get(..offset_of!(Base, checksum_lo)).unwrap_or(&[]);
+    let csum = crc32c(seed, head);
+    // The low half, the field behind it, the extra size and the high half are eight bytes in a
+    // row, so that three calls cover the inode.
+    let [r0, r1] = base.reserved.to_bytes();
+    match extra {
+        None => crc32c(csum, &[0, 0, r0, r1]),
+        Some(e) => {
+            let [e0, e1] = e.extra_isize.to_bytes();
+            let [h0, h1] = if has_checksum_hi(extra) {
+                [0, 0]
+            } else {
+                e.checksum_hi.to_bytes()
+            };
+            let csum = crc32c(csum, &[0, 0, r0, r1, e0, e1, h0, h1]);
+            let tail = BASE_SIZE + offset_of!(Extra, ctime_extra);
+            crc32c(csum, slot.get(tail..).unwrap_or(&[]))
+        }
+    }
+}
+
+/// Compares the checksum of the slot.
+///
+/// Errors: [`InodeError::BadChecksum`].
+#[inline]
+pub(super) fn verify_checksum(
+    seed: u32,
+    base: &Base,
+    extra: Option<&Extra>,
+    slot: &[u8],
+) -> Result<(), InodeError> {
+    let computed = checksum(seed, base, extra, slot);
+    let lo = u32::from(base.checksum_lo.get());
+    let matches = match extra {
+        Some(e) if has_checksum_hi(extra) => {
+            computed == (u32::from(e.checksum_hi.get()) << 16) | lo
+        }
+        _ => computed & 0xffff == lo,
+    };
+    if matches {
+        Ok(())
+    } else {
+        Err(InodeError::BadChecksum)
+    }
+}
+
+/// Stores the checksum of the present contents of inode `ino`'s slot, if the file system has
+/// inode checksums. `slot` holds at least the inode size of the geometry.
+///
+/// Errors: [`InodeError::Truncated`].
+pub fn update_checksum(geo: &Geometry, ino: Ino, slot: &mut [u8]) -> Result<(), InodeError> {
+    let slot = slot
+        .get_mut(..geo.inode_size().into())
+        .ok_or(InodeError::Truncated)?;
+    let (base, beyond) = Base::ref_from_prefix(slot).map_err(|_| InodeError::Truncated)?;
+    let seed = match geo.inode_seed(ino, base.generation.get()) {
+        Some(seed) if geo.has_inode_csums() => seed,
+        _ => return Ok(()),
+    };
+    let extra = Extra::ref_from_prefix(beyond).ok().map(|(extra, _)| extra);
+    let with_hi = has_checksum_hi(extra);
+    let computed = checksum(seed, base, extra, slot);
+    let (base, beyond) = Base::mut_from_prefix(slot).map_err(|_| InodeError::Truncated)?;
+    // The two halves of a 32-bit value.
+    base.checksum_lo = (computed as u16).into();
+    if with_hi {
+        let (extra, _) = Extra::mut_from_prefix(beyond).map_err(|_| InodeError::Truncated)?;
+        extra.checksum_hi = ((computed >> 16) as u16).into();
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Blocks of the orphan file: inodes that have lost their last link, or are being truncated, and
+//! must be dealt with after a crash.
+//!
+//! With the `orphan_file` feature, the file `s_orphan_file_inum` takes the place of the list that
+//! runs through `s_last_orphan` and `i_dtime`. Each of its blocks is an array of inode numbers
+//! (0 for a free slot) and a tail with a magic number and a checksum. The checksum is seeded with
+//! the orphan inode's seed and the physical block number.
+//!
+//! Format: `Documentation/filesystems/ext4/orphan.rst`.
+
+use core::mem::size_of;
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::crc::crc32c;
+use super::{FsBlock, Geometry, Ino};
+
+/// The most blocks that an orphan file may have. An artificial limit: its blocks are held in
+/// memory while the file system is mounted.
+pub const MAX_FILE_BLOCKS: u32 = 512;
+
+const MAGIC: u32 = 0x0b10_ca04;
+
+crate::corrupt_area! {
+    /// Why the orphan file cannot be used.
+    OrphanError {
+        Truncated = "orphan file block is cut short",
+        TooBig = "orphan file too big",
+        BadMagic = "orphan file block: bad magic",
+        BadChecksum = "orphan file block: bad checksum" [checksum],
+        BadInode = "bad orphan inode number",
+    }
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Tail {
+    magic: U32,
+    checksum: U32,
+}
+
+const _: () = assert!(size_of::<Tail>() == 8);
+
+/// A verified block of the orphan file.
+#[derive(Clone, Copy)]
+pub struct OrphanBlock<'a> {
+    slots: &'a [U32],
+}
+
+/// The number of blocks of an orphan file of `size` bytes.
+///
+/// Errors: [`OrphanError::TooBig`].
+pub fn file_blocks(geo: &Geometry, size: u64) -> Result<u32, OrphanError> {
+    match u32::try_from(size.wrapping_shr(geo.block_bits())) {
+        Ok(blocks) if blocks <= MAX_FILE_BLOCKS => Ok(blocks),
+        _ => Err(OrphanError::TooBig),
+    }
+}
+
+/// Slots in a block of the orphan file.
+#[inline]
+pub fn slots_per_block(geo: &Geometry) -> u32 {
+    geo.block_size().saturating_sub(size_of::<Tail>() as u32) / size_of::<U32>() as u32
+}
+
+impl<'a> OrphanBlock<'a> {
+    /// Verifies a block; `seed` is the orphan inode's checksum seed, `None` without checksums.
+    ///
+    /// Errors: [`OrphanError`].
+    pub fn verify(seed: Option<u32>, block: FsBlock, bytes: &'a [u8]) -> Result<Self, OrphanError> {
+        let (slots, tail) = Tail::ref_from_suffix(bytes).map_err(|_| OrphanError::Truncated)?;
+        if tail.magic.get() != MAGIC {
+            return Err(OrphanError::BadMagic);
+        }
+        if seed.is_some_and(|seed| checksum(seed, block, slots) != tail.checksum.get()) {
+            return Err(OrphanError::BadChecksum);
+        }
+        let slots = <[U32]>::ref_from_bytes(slots).map_err(|_| OrphanError::Truncated)?;
+        Ok(Self { slots })
+    }
+
+    /// The orphans with the numbers of their slots. A number that no inode can have is passed on
+    /// as an error in its place, so that the others can be dealt with.
+    pub fn orphans(
+        self,
+        geo: &'a Geometry,
+    ) -> impl Iterator<Item = (u32, Result<Ino, OrphanError>)> + 'a {
+        (0u32..)
+            .zip(self.slots)
+            .filter(|(_, ino)| ino.get() != 0)
+            .map(|(slot, ino)| {
+                let ino = geo
+                    .check_ino(ino.get())
+                    .filter(|ino| !geo.is_special_ino(*ino));
+                (slot, ino.ok_or(OrphanError::BadInode))
+            })
+    }
+
+    /// The number of free slots.
+    pub fn free_slots(self) -> usize {
+        self.slots.iter().filter(|ino| ino.get() == 0).count()
+    }
+}
+
+fn checksum(seed: u32, block: FsBlock, slots: &[u8]) -> u32 {
+    crc32c(crc32c(seed, &block.get().to_le_bytes()), slots)
+}
+
+/// Stores the checksum of the block's present contents.
+pub fn update_checksum(seed: u32, block: FsBlock, bytes: &mut [u8]) {
+    if let Ok((slots, tail)) = Tail::mut_from_suffix(bytes) {
+        tail.checksum = checksum(seed, block, slots).into();
+    }
+}
