@@ -11,12 +11,15 @@ use super::{
     fs_context::{self, ContextOps},
     inode::{Inode, InodeCache},
     super_block,
+    surfaces::TypeDirs,
 };
 use core::{marker::PhantomPinned, pin::Pin};
 use kernel::{
+    container_of,
     error::to_result,
     ffi::c_int,
     prelude::*,
+    sync::{Arc, SetOnce},
     types::Opaque,
     ThisModule, //
 };
@@ -48,13 +51,14 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
 pub(crate) struct Registration {
     #[pin]
     inner: Opaque<bindings::file_system_type>,
+    dirs: SetOnce<Arc<TypeDirs>>,
     #[pin]
     _pin: PhantomPinned,
 }
 
 // SAFETY: registering and unregistering take the kernel's own lock, from any thread.
 unsafe impl Send for Registration {}
-// SAFETY: there are no methods that use `&self`.
+// SAFETY: `inner` is not used through `&self`, and `dirs` is `Sync`.
 unsafe impl Sync for Registration {}
 
 impl Registration {
@@ -85,8 +89,31 @@ impl Registration {
                 // SAFETY: `place` is filled in, pinned, and stays until `drop`.
                 to_result(unsafe { bindings::register_filesystem(place) })
             }),
+            dirs: SetOnce::new(),
             _pin: PhantomPinned,
         })
+    }
+
+    /// Lets the superblocks of this type show themselves in `dirs`; before that, and so if one is
+    /// mounted while the module is still being initialised, they show nothing. Called once.
+    pub(crate) fn set_dirs(&self, dirs: Arc<TypeDirs>) {
+        self.dirs.populate(dirs);
+    }
+
+    /// The directories of a type.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must be the type of a live superblock, and registered by [`Registration::new`].
+    pub(super) unsafe fn dirs<'a>(
+        raw: *mut bindings::file_system_type,
+    ) -> Option<&'a Arc<TypeDirs>> {
+        // SAFETY: by contract the type is `inner` of a `Registration`, which does not move, and
+        // which stays as long as the superblock does.
+        unsafe {
+            let this: *const Self = container_of!(Opaque::cast_from(raw), Self, inner);
+            (*this).dirs.as_ref()
+        }
     }
 }
 

@@ -80,6 +80,11 @@ __rext4_helper void rext4_helper_inode_set_cached_link(struct inode *inode, char
 	inode_set_cached_link(inode, link, len);
 }
 
+__rext4_helper void rext4_helper_posix_acl_release(struct posix_acl *acl)
+{
+	posix_acl_release(acl);
+}
+
 __rext4_helper void rext4_helper_cache_no_acl(struct inode *inode)
 {
 	cache_no_acl(inode);

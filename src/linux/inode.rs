@@ -613,7 +613,7 @@ impl<T: InodeOps> InodeVtable<T> {
         from_result(|| {
             // SAFETY: the VFS holds the dentry; `buffer` is NULL or `size` bytes of its own.
             unsafe {
-                let mut out = ListBuffer::from_raw(buffer.cast(), size, dentry);
+                let mut out = ListBuffer::from_raw(buffer.cast(), size);
                 T::listxattr(Inode::from_raw((*dentry).d_inode), &mut out)?;
                 out.finish()
             }

@@ -12,9 +12,10 @@
 use super::{
     bindings,
     dentry::Dentry,
-    fs_type::FileSystem,
+    fs_type::{FileSystem, Registration},
     inode::{self, Inode},
     stat::StatFs,
+    surfaces::{Slot, SuperSurfaces},
 };
 use core::{fmt::Write as _, marker::PhantomData, mem::MaybeUninit};
 use kernel::{
@@ -29,7 +30,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `s_fs_info` points to a valid `F::Super`.
+/// `s_fs_info` points to a valid `Private<F>`.
 #[repr(transparent)]
 pub(crate) struct SuperBlock<F: FileSystem>(Opaque<bindings::super_block>, PhantomData<F>);
 
@@ -53,7 +54,27 @@ impl<F: FileSystem> SuperBlock<F> {
     #[inline]
     pub(crate) fn info(&self) -> &F::Super {
         // SAFETY: by the type invariant the pointer is valid; it lives as long as the superblock.
-        unsafe { &*(*self.as_raw()).s_fs_info.cast::<F::Super>() }
+        unsafe { &(*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).info }
+    }
+
+    /// Shows `T` in sysfs and procfs, under the device's name in the directories of the type if
+    /// that has any, until the last unmount. Called once, at the end of `fill`.
+    ///
+    /// Errors: ENOMEM, or what sysfs says.
+    pub(crate) fn show<T: SuperSurfaces<Fs = F>>(&self) -> Result {
+        // SAFETY: by the type invariant; `s_type` never changes, and a superblock of `F` has a
+        // type that was registered through `Registration`.
+        let dirs = unsafe { Registration::dirs((*self.as_raw()).s_type) };
+        let Some(dirs) = dirs else {
+            return Ok(());
+        };
+        // SAFETY: by the type invariant the private data is valid; `kill_sb` clears the slot before
+        // anything else is gone. `s_id` is NUL-terminated and does not change.
+        unsafe {
+            let private = &*(*self.as_raw()).s_fs_info.cast::<Private<F>>();
+            let id = CStr::from_char_ptr((&raw const (*self.as_raw()).s_id).cast());
+            private.surfaces.fill::<T>(self, id, dirs.clone())
+        }
     }
 
     /// The short name of the device, for messages.
@@ -136,6 +157,14 @@ impl<F: FileSystem> SuperBlock<F> {
         }
         Ok(())
     }
+}
+
+/// What `s_fs_info` points to: the file system's part and ours.
+#[pin_data]
+struct Private<F: FileSystem> {
+    #[pin]
+    info: F::Super,
+    surfaces: Slot<F>,
 }
 
 /// # Safety
@@ -263,7 +292,13 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
         info: impl PinInit<F::Super, Error>,
         facts: &SuperFacts,
     ) -> Result<&'a SuperBlock<F>> {
-        let info = KBox::pin_init(info, GFP_KERNEL)?;
+        let info = KBox::pin_init(
+            try_pin_init!(Private::<F> {
+                info <- info,
+                surfaces: Slot::new(),
+            }? Error),
+            GFP_KERNEL,
+        )?;
         // SAFETY: nothing moves the value: it is only ever reached through `s_fs_info` by shared
         // reference, and freed by `kill_sb`.
         let info = KBox::into_raw(unsafe { Pin::into_inner_unchecked(info) });
@@ -362,13 +397,17 @@ impl<T: SuperOps> SuperVtable<T> {
 /// For the VFS only, as the `kill_sb` of a type whose superblocks are all `F`'s.
 pub(super) unsafe extern "C" fn kill_sb<F: FileSystem>(sb: *mut bindings::super_block) {
     // SAFETY: the VFS hands us the last reference, with s_umount held.
-    unsafe { bindings::kill_block_super(sb) };
-    // SAFETY: `kill_block_super` leaves the structure itself alone.
     let info = unsafe { (*sb).s_fs_info };
+    if !info.is_null() {
+        // SAFETY: `publish` put it there. First of all, nobody may look any more.
+        unsafe { (*info.cast::<Private<F>>()).surfaces.clear() };
+    }
+    // SAFETY: as above; this leaves the structure itself alone.
+    unsafe { bindings::kill_block_super(sb) };
     if !info.is_null() {
         // SAFETY: `info` came from `KBox::into_raw` in `publish` and no inode, dentry or file of
         // this superblock is left to read it.
-        drop(unsafe { KBox::from_raw(info.cast::<F::Super>()) });
+        drop(unsafe { KBox::from_raw(info.cast::<Private<F>>()) });
         // SAFETY: as above.
         unsafe { (*sb).s_fs_info = core::ptr::null_mut() };
     }

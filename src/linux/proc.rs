@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories and files in /proc/fs.
+//!
+//! A file here is a function that prints into a [`SeqFile`]. Removing an entry waits for readers
+//! that are inside the function and keeps others out, so what a file shows need only outlive the
+//! entry.
+
+use super::{bindings, fs_type::FileSystem, super_block::SuperBlock};
+use core::ptr::{self, NonNull};
+use kernel::{
+    error::from_result,
+    ffi::{c_int, c_void},
+    prelude::*,
+    seq_file::SeqFile,
+    sync::Arc,
+};
+
+/// A directory. Dropping it removes it and all that is in it.
+///
+/// # Invariants
+///
+/// `entry` is a directory that we made, in `parent` if there is one; nobody else removes it.
+pub(crate) struct ProcDir {
+    entry: NonNull<bindings::proc_dir_entry>,
+    // Removal looks the entry up in its parent, which therefore has to be there still.
+    _parent: Option<Arc<ProcDir>>,
+}
+
+// SAFETY: procfs has its own locks.
+unsafe impl Send for ProcDir {}
+// SAFETY: as above.
+unsafe impl Sync for ProcDir {}
+
+impl ProcDir {
+    /// Makes the directory `path`, relative to /proc; only its last component may be missing.
+    ///
+    /// Errors: ENOMEM, which covers a name that is taken.
+    pub(crate) fn new(path: &CStr) -> Result<Self> {
+        Self::make(path, None)
+    }
+
+    /// Makes the directory `name` in `parent`.
+    ///
+    /// Errors: as for [`ProcDir::new`].
+    pub(crate) fn child(parent: &Arc<ProcDir>, name: &CStr) -> Result<Self> {
+        Self::make(name, Some(parent.clone()))
+    }
+
+    fn make(name: &CStr, parent: Option<Arc<ProcDir>>) -> Result<Self> {
+        let raw_parent = match &parent {
+            Some(dir) => dir.entry.as_ptr(),
+            None => ptr::null_mut(),
+        };
+        // SAFETY: the name is NUL-terminated and copied; the parent is a directory that exists as
+        // long as `parent` does.
+        let entry = unsafe { bindings::proc_mkdir(name.as_char_ptr(), raw_parent) };
+        Ok(Self {
+            entry: NonNull::new(entry).ok_or(ENOMEM)?,
+            _parent: parent,
+        })
+    }
+}
+
+impl Drop for ProcDir {
+    fn drop(&mut self) {
+        // SAFETY: by the type invariant the entry exists and is ours to remove; `_parent` is
+        // dropped after this.
+        unsafe { bindings::proc_remove(self.entry.as_ptr()) };
+    }
+}
+
+/// A read-only file that shows something of a superblock.
+pub(crate) struct ProcFile<F: FileSystem> {
+    /// The file's name.
+    pub(crate) name: &'static CStr,
+    /// Prints its contents. May sleep; may be called again for the same reader, with more room.
+    pub(crate) show: fn(&SuperBlock<F>, &SeqFile) -> Result,
+}
+
+/// The directory of one superblock and its files. Dropping it removes them.
+pub(super) struct ProcFiles<F: FileSystem> {
+    // In this order: the entries point into the array.
+    _dir: ProcDir,
+    _targets: KVec<Target<F>>,
+}
+
+/// What an entry points to.
+struct Target<F: FileSystem> {
+    sb: *const SuperBlock<F>,
+    show: fn(&SuperBlock<F>, &SeqFile) -> Result,
+}
+
+impl<F: FileSystem> ProcFiles<F> {
+    /// Makes the directory `name` in `parent` with `files` in it.
+    ///
+    /// # Safety
+    ///
+    /// The result must be dropped while `sb` and its private data are still valid.
+    ///
+    /// Errors: ENOMEM.
+    pub(super) unsafe fn new(
+        sb: &SuperBlock<F>,
+        parent: &Arc<ProcDir>,
+        name: &CStr,
+        files: &'static [ProcFile<F>],
+    ) -> Result<Self> {
+        let mut targets = KVec::with_capacity(files.len(), GFP_KERNEL)?;
+        for file in files {
+            targets.push(
+                Target {
+                    sb: ptr::from_ref(sb),
+                    show: file.show,
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        let dir = ProcDir::child(parent, name)?;
+        for (file, target) in files.iter().zip(targets.iter()) {
+            // SAFETY: the directory exists. The target is in an array that grows no more, and
+            // outlives the entry: `_dir` is dropped before `_targets`.
+            let entry = unsafe {
+                bindings::proc_create_single_data(
+                    file.name.as_char_ptr(),
+                    0o444,
+                    dir.entry.as_ptr(),
+                    Some(show::<F>),
+                    ptr::from_ref(target).cast_mut().cast(),
+                )
+            };
+            if entry.is_null() {
+                return Err(ENOMEM);
+            }
+        }
+        Ok(Self {
+            _dir: dir,
+            _targets: targets,
+        })
+    }
+}
+
+unsafe extern "C" fn show<F: FileSystem>(
+    seq: *mut bindings::seq_file,
+    _token: *mut c_void,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: procfs puts the entry's data into `private`: a `Target<F>`, which is valid as
+        // long as the entry exists, and so during this call. The superblock is valid by the
+        // contract of `ProcFiles::new`; the seq_file is this reader's alone.
+        unsafe {
+            let target = &*(*seq).private.cast::<Target<F>>();
+            (target.show)(&*target.sb, SeqFile::from_raw(seq.cast()))?;
+        }
+        Ok(0)
+    })
+}
