@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Walking a directory's hash index.
+//!
+//! A [`Walk`] starts at the leaf that holds a hash and moves from leaf to leaf in the order of
+//! the index. It holds the index blocks on its path, at most three.
+//!
+//! Bounds: levels are limited by the format, a block may not be its own ancestor, and a walk
+//! visits no more leaves than the directory has blocks, however often the index names them.
+
+use crate::ondisk::dx::{DxError, MAX_LEVELS};
+use crate::ondisk::FileBlock;
+
+use super::dir::{index_failure, DirBlocks, Directory, IndexFailure};
+use super::dirhash::DirHash;
+
+/// An index block on the path, and the pair taken in it.
+struct Frame<B> {
+    block: B,
+    pair: usize,
+}
+
+/// A position in the index: a leaf, and the way to it.
+pub(super) struct Walk<'w, 'a, D: DirBlocks> {
+    dir: &'w Directory<'a, D>,
+    /// From the root down; `levels + 1` of them are in use.
+    frames: [Option<Frame<D::Block>>; MAX_LEVELS],
+    levels: usize,
+    hash: DirHash,
+    leaf: FileBlock,
+    /// Leaves that may still be visited.
+    left: u32,
+}
+
+/// What comes after a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another leaf, whose hashes start at this one; bit 0 is the continuation mark.
+    Leaf(u32),
+    /// No other leaf; or, for a lookup, none that can hold the hash.
+    End,
+}
+
+impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
+    /// Descends to the leaf for the hash that `target` returns once it is told the function.
+    pub(super) fn new(
+        dir: &'w Directory<'a, D>,
+        target: impl FnOnce(&DirHash) -> u32,
+    ) -> Result<Self, IndexFailure<D::Error>> {
+        let (block, info, hash) = dir.read_root()?;
+        let target = target(&hash);
+        let mut walk = Self {
+            dir,
+            frames: [const { None }; MAX_LEVELS],
+            levels: info.levels.into(),
+            hash,
+            leaf: FileBlock::ZERO,
+            left: dir.block_count().get(),
+        };
+        let mut path = [FileBlock::ZERO; MAX_LEVELS];
+        let mut block = Some(block);
+        for (level, frame) in walk.frames.iter_mut().enumerate() {
+            let held = match block.take() {
+                Some(root) => root,
+                None => dir.read_node(walk.leaf)?,
+            };
+            let index = dir.pairs(&held, level == 0)?;
+            let pair = index.search(target);
+            let Some(child) = index.block(pair) else {
+                return Err(index_failure(DxError::Count));
+            };
+            *frame = Some(Frame { block: held, pair });
+            // Unused places hold 0, the root, which nothing may lead back to anyway.
+            if path.contains(&child) {
+                return Err(index_failure(DxError::Cycle));
+            }
+            walk.leaf = child;
+            if level >= walk.levels {
+                return Ok(walk);
+            }
+            if let Some(slot) = path.get_mut(level.wrapping_add(1)) {
+                *slot = child;
+            }
+        }
+        // Not reached: the root was checked to have fewer levels than there are frames.
+        Err(index_failure(DxError::TooDeep))
+    }
+
+    /// The function that orders this index.
+    #[inline]
+    pub(super) fn hash(&self) -> &DirHash {
+        &self.hash
+    }
+
+    /// The leaf that the walk is at.
+    #[inline]
+    pub(super) fn leaf(&self) -> FileBlock {
+        self.leaf
+    }
+
+    /// Suggests that the next `most` leaves below the same index block be read, for a reader who
+    /// will want them all.
+    pub(super) fn readahead(&self, most: u32) {
+        let Some(Some(frame)) = self.frames.get(self.levels) else {
+            return;
+        };
+        let Ok(index) = self.dir.pairs(&frame.block, self.levels == 0) else {
+            return;
+        };
+        // Neighbours in the index are often neighbours on disk, after `e2fsck -D` always.
+        let mut run: Option<(FileBlock, u32)> = None;
+        for i in 1..=most as usize {
+            let Some(leaf) = index.block(frame.pair.wrapping_add(i)) else {
+                break;
+            };
+            run = match run {
+                Some((start, len)) if start.saturating_add(len) == leaf => {
+                    Some((start, len.wrapping_add(1)))
+                }
+                done => {
+                    if let Some((start, len)) = done {
+                        self.dir.blocks.readahead(start, len);
+                    }
+                    Some((leaf, 1))
+                }
+            };
+        }
+        if let Some((start, len)) = run {
+            self.dir.blocks.readahead(start, len);
+        }
+    }
+
+    /// Moves to the next leaf, whatever it holds.
+    pub(super) fn advance(&mut self) -> Result<Next, IndexFailure<D::Error>> {
+        self.step(None)
+    }
+
+    /// Moves to the next leaf if names with `hash` continue there.
+    pub(super) fn advance_within(&mut self, hash: u32) -> Result<Next, IndexFailure<D::Error>> {
+        self.step(Some(hash))
+    }
+
+    fn step(&mut self, within: Option<u32>) -> Result<Next, IndexFailure<D::Error>> {
+        // The lowest level with another pair. The frames are left alone until it is certain that
+        // the walk goes there.
+        let mut level = self.levels;
+        let (mut child, hash) = loop {
+            let Some(Some(frame)) = self.frames.get_mut(level) else {
+                return Ok(Next::End);
+            };
+            let index = self.dir.pairs(&frame.block, level == 0)?;
+            let nr = frame.pair.wrapping_add(1);
+            if let (Some(child), Some(hash)) = (index.block(nr), index.hash(nr)) {
+                if within.is_some_and(|within| hash & !1 != within) {
+                    return Ok(Next::End);
+                }
+                frame.pair = nr;
+                break (child, hash);
+            }
+            match level.checked_sub(1) {
+                Some(up) => level = up,
+                None => return Ok(Next::End),
+            }
+        };
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => return Err(index_failure(DxError::Cycle)),
+        }
+        // Below the level that moved on, every level starts at its first pair.
+        let depth = self.levels.wrapping_sub(level);
+        let below = self.frames.iter_mut().skip(level.wrapping_add(1));
+        for frame in below.take(depth) {
+            let block = self.dir.read_node(child)?;
+            let first = self.dir.pairs(&block, false)?.block(0);
+            child = first.ok_or_else(|| index_failure(DxError::Count))?;
+            *frame = Some(Frame { block, pair: 0 });
+        }
+        self.leaf = child;
+        Ok(Next::Leaf(hash))
+    }
+}
