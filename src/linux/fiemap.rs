@@ -26,13 +26,13 @@ impl FiemapInfo<'_> {
 
     /// Whether the extended attributes are asked for instead of the data (FIEMAP_FLAG_XATTR); the
     /// flag is taken off.
-    pub(crate) fn take_xattr(&mut self) -> bool {
+    pub(crate) fn take_xattr_flag(&mut self) -> bool {
         self.take(bindings::FIEMAP_FLAG_XATTR)
     }
 
     /// Whether the extents are to be read into the extent status cache (FIEMAP_FLAG_CACHE); the
     /// flag is taken off.
-    pub(crate) fn take_cache(&mut self) -> bool {
+    pub(crate) fn take_cache_flag(&mut self) -> bool {
         self.take(bindings::FIEMAP_FLAG_CACHE)
     }
 

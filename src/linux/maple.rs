@@ -157,3 +157,176 @@ fn to_entry(value: u64) -> *mut c_void {
 fn from_entry(entry: *mut c_void) -> u64 {
     (entry.addr() >> 1) as u64
 }
+
+#[kunit_tests(rext4_maple)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{
+            extent_map::{ExtentMap, InlineMap},
+            mapping::{MapKind, Mapping},
+        },
+        ondisk::{FileBlock, FsBlock},
+    };
+
+    fn range(first: u32, last: u32, physical: u64) -> Range {
+        let value = RangeValue::of(&written(first, 1, physical));
+        Range {
+            first,
+            last,
+            value: value.unwrap_or(RangeValue::from_raw(0)),
+        }
+    }
+
+    fn written(first: u32, len: u32, physical: u64) -> Mapping {
+        Mapping {
+            lblk: FileBlock::new(first),
+            len,
+            kind: MapKind::Written(FsBlock::new(physical)),
+        }
+    }
+
+    fn tree() -> Result<Pin<KBox<RangeTree>>> {
+        KBox::pin_init(RangeTree::new(), GFP_KERNEL)
+    }
+
+    /// A range is found from inside and from below, and nothing is found above it.
+    #[test]
+    fn finds_around_and_above() -> Result {
+        let t = tree()?;
+        assert!(t.find(0).is_none());
+        t.store(range(100, 199, 5000))?;
+        for at in [0, 99, 100, 150, 199] {
+            assert_eq!(t.find(at), Some(range(100, 199, 5000)));
+        }
+        assert!(t.find(200).is_none());
+        Ok(())
+    }
+
+    /// Block 0 alone, the last block, and the whole space are stored like any other range.
+    #[test]
+    fn ends_of_the_space() -> Result {
+        let t = tree()?;
+        t.store(range(0, 0, 7))?;
+        assert_eq!(t.find(0), Some(range(0, 0, 7)));
+        assert!(t.find(1).is_none());
+        t.store(range(u32::MAX - 1, u32::MAX, (1 << 48) - 1))?;
+        assert_eq!(
+            t.find(1),
+            Some(range(u32::MAX - 1, u32::MAX, (1 << 48) - 1))
+        );
+        t.store(range(0, u32::MAX, 1))?;
+        assert_eq!(t.find(u32::MAX), Some(range(0, u32::MAX, 1)));
+        Ok(())
+    }
+
+    /// A change in the middle leaves both ends with their value.
+    #[test]
+    fn cuts() -> Result {
+        let t = tree()?;
+        t.store(range(0, 999, 5000))?;
+        t.store(range(300, 399, 90_000))?;
+        t.erase(600, 699)?;
+        let value = range(0, 999, 5000).value;
+        let part = |first, last| Some(Range { first, last, value });
+        assert_eq!(t.find(0), part(0, 299));
+        assert_eq!(t.find(300), Some(range(300, 399, 90_000)));
+        assert_eq!(t.find(400), part(400, 599));
+        assert_eq!(t.find(600), part(700, 999));
+        // Any part of a range maps as the whole did.
+        let m = value.mapping(FileBlock::new(700), 300);
+        assert_eq!(
+            m.map(|m| m.kind),
+            Some(MapKind::Written(FsBlock::new(5700)))
+        );
+        Ok(())
+    }
+
+    /// A cleared tree is empty and can be used again.
+    #[test]
+    fn clears() -> Result {
+        let t = tree()?;
+        for round in 0..3u32 {
+            for i in 0..2000u32 {
+                t.store(range(i * 10, i * 10 + 4, u64::from(i * 100 + round)))?;
+            }
+            assert_eq!(
+                t.find(9_997),
+                Some(range(10_000, 10_004, u64::from(100_000 + round)))
+            );
+            t.clear();
+            assert!(t.is_empty());
+            assert!(t.find(0).is_none());
+        }
+        Ok(())
+    }
+
+    /// Against a model: random stores and erasures, then every block looked up.
+    #[test]
+    fn random_changes() -> Result {
+        const SPACE: usize = 512;
+        let t = tree()?;
+        let mut model = KVec::from_elem(0u64, SPACE, GFP_KERNEL)?;
+        let mut seed = 0x1234_5678_9abc_def1u64;
+        let mut random = |below: u64| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed % below
+        };
+        for step in 1..3000u64 {
+            let first = random(SPACE as u64) as u32;
+            let last = (u64::from(first) + random(40)).min(SPACE as u64 - 1) as u32;
+            let value = if random(3) == 0 { 0 } else { step };
+            if value == 0 {
+                t.erase(first, last)?;
+            } else {
+                let value = RangeValue::from_raw(value);
+                t.store(Range { first, last, value })?;
+            }
+            for slot in model
+                .iter_mut()
+                .take(last as usize + 1)
+                .skip(first as usize)
+            {
+                *slot = value;
+            }
+        }
+        for (at, value) in model.iter().enumerate() {
+            let at = at as u32;
+            let found = t.find(at).filter(|r| r.first <= at);
+            assert_eq!(found.map_or(0, |r| r.value.raw()), *value);
+            if let Some(r) = found {
+                let inside = model
+                    .iter()
+                    .take(r.last as usize + 1)
+                    .skip(r.first as usize);
+                assert!(inside.clone().all(|v| v == value));
+            }
+        }
+        Ok(())
+    }
+
+    /// The extent map on this store, beyond its inline slots.
+    #[test]
+    fn extent_map() -> Result {
+        let (inline, store) = (InlineMap::new(), tree()?);
+        let map = ExtentMap::new(&inline, &*store);
+        for i in 0..500u32 {
+            map.fill(&written(i * 8, 4, u64::from(i) * 1000 + 64))?;
+        }
+        assert!(inline.is_spilled());
+        for i in 0..500u32 {
+            let known = written(i * 8, 4, u64::from(i) * 1000 + 64);
+            assert_eq!(map.lookup(FileBlock::new(i * 8 + 3)), Some(known));
+            assert_eq!(map.lookup(FileBlock::new(i * 8 + 4)), None);
+        }
+        // Neighbours that continue each other become one range.
+        map.set(&written(4, 4, 68))?;
+        assert_eq!(map.lookup(FileBlock::new(0)), Some(written(0, 8, 64)));
+        map.clear();
+        assert!(store.is_empty());
+        assert_eq!(map.lookup(FileBlock::new(0)), None);
+        Ok(())
+    }
+}

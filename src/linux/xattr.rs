@@ -252,9 +252,47 @@ impl ListBuffer<'_> {
     }
 }
 
-/// Whether the calling task may see `trusted.` attributes in a list (CAP_SYS_ADMIN in the
-/// initial user namespace).
-pub(crate) fn may_list_trusted() -> bool {
-    // SAFETY: reads the credentials of the current task.
-    unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) }
+#[kunit_tests(rext4_xattr_buffers)]
+mod tests {
+    use super::*;
+
+    /// Values are appended as long as they fit, and not in part.
+    #[test]
+    fn value() {
+        let mut memory = [0u8; 5];
+        let mut out = ValueBuffer::new(&mut memory);
+        assert_eq!(out.push(b"abc"), Ok(()));
+        assert_eq!(out.push(b"def"), Err(ERANGE));
+        assert_eq!(out.push(b"de"), Ok(()));
+        assert_eq!(out.push(b""), Ok(()));
+        assert_eq!(out.push(b"f"), Err(ERANGE));
+        assert_eq!(out.filled(), b"abcde");
+        assert_eq!(out.room(), 0);
+    }
+
+    /// Without a buffer a list is measured; with one it is written, unless it is too long.
+    #[test]
+    fn list() {
+        let names = |out: &mut ListBuffer<'_>| {
+            out.add(b"user.", b"one")?;
+            out.add(b"trusted.", b"")
+        };
+        // SAFETY: no buffer.
+        let mut out = unsafe { ListBuffer::from_raw(ptr::null_mut(), 0) };
+        assert_eq!(names(&mut out), Ok(()));
+        assert_eq!(out.finish(), Ok(18));
+
+        let mut memory = [0xffu8; 19];
+        // SAFETY: the array is ours.
+        let mut out = unsafe { ListBuffer::from_raw(memory.as_mut_ptr(), 18) };
+        assert_eq!(names(&mut out), Ok(()));
+        assert_eq!(out.finish(), Ok(18));
+        assert_eq!(&memory, b"user.one\0trusted.\0\xff");
+
+        for short in [0, 8, 17] {
+            // SAFETY: as above.
+            let mut out = unsafe { ListBuffer::from_raw(memory.as_mut_ptr(), short) };
+            assert_eq!(names(&mut out), Err(ERANGE));
+        }
+    }
 }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What rext4 shows in /sys/fs/<type>/: per file system the error record and tunables, under the
+//! names and in the form that monitoring tools know from ext4; in `features/` what the driver can
+//! do that not every ext4 driver could.
+//!
+//! The error record is what the superblock on disk says, plus how much damage was met since
+//! mounting: a read-only mount does not write it back.
+
+use super::{proc, statfs::reserved_clusters, Rext4Fs, Sb};
+use crate::{
+    linux::{
+        capability,
+        super_block::{message, Level},
+        surfaces::{feature, Driver, SuperSurfaces},
+        sysfs::{parse_number, Attribute, Page},
+    },
+    ondisk::mount_state::ErrorEntry,
+};
+use core::sync::atomic::Ordering::Relaxed;
+use kernel::{prelude::*, str::BStr};
+
+/// The files in `features/`. What ext4 lists beside these are ways of writing, and features whose
+/// file systems are refused so far.
+pub(crate) const FEATURES: &[Attribute<Driver>] = &[
+    feature(c"metadata_csum_seed"),
+    // Blocks larger than a page need folios larger than a page.
+    #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+    feature(c"blocksize_gt_pagesize"),
+];
+
+/// The largest window of inode table readahead, in blocks.
+const MAX_INODE_READAHEAD: u64 = 1 << 30;
+
+/// What a mounted rext4 shows.
+pub(crate) struct Surfaces;
+
+impl SuperSurfaces for Surfaces {
+    type Fs = Rext4Fs;
+
+    const ATTRIBUTES: &'static [Attribute<Sb>] = &[
+        // Nothing is written, so nothing waits to be.
+        Attribute::ro(c"delayed_allocation_blocks", |_, page| number(page, 0)),
+        Attribute::ro(c"session_write_kbytes", |_, page| number(page, 0)),
+        Attribute::ro(c"lifetime_write_kbytes", |sb, page| {
+            number(page, sb.info().raw.kbytes_written())
+        }),
+        Attribute::rw(
+            c"inode_readahead_blks",
+            |sb, page| number(page, sb.info().inode_readahead_blks.load(Relaxed).into()),
+            set_inode_readahead,
+        ),
+        Attribute::ro(c"reserved_clusters", |sb, page| {
+            number(page, reserved_clusters(sb.info()))
+        }),
+        Attribute::wo(c"trigger_fs_error", trigger_error),
+        Attribute::ro(c"errors_count", |sb, page| {
+            let info = sb.info();
+            number(
+                page,
+                info.raw
+                    .error_count()
+                    .saturating_add(info.errors.total())
+                    .into(),
+            )
+        }),
+        Attribute::ro(c"warning_count", |sb, page| {
+            number(page, sb.info().errors.total_warnings().into())
+        }),
+        Attribute::ro(c"first_error_time", |sb, page| number(page, first(sb).time)),
+        Attribute::ro(c"first_error_ino", |sb, page| {
+            number(page, first(sb).ino.into())
+        }),
+        Attribute::ro(c"first_error_block", |sb, page| {
+            number(page, first(sb).block)
+        }),
+        Attribute::ro(c"first_error_func", |sb, page| text(page, first(sb).func)),
+        Attribute::ro(c"first_error_line", |sb, page| {
+            number(page, first(sb).line.into())
+        }),
+        Attribute::ro(c"first_error_errcode", |sb, page| {
+            number(page, first(sb).errcode.into())
+        }),
+        Attribute::ro(c"last_error_time", |sb, page| number(page, last(sb).time)),
+        Attribute::ro(c"last_error_ino", |sb, page| {
+            number(page, last(sb).ino.into())
+        }),
+        Attribute::ro(c"last_error_block", |sb, page| number(page, last(sb).block)),
+        Attribute::ro(c"last_error_func", |sb, page| text(page, last(sb).func)),
+        Attribute::ro(c"last_error_line", |sb, page| {
+            number(page, last(sb).line.into())
+        }),
+        Attribute::ro(c"last_error_errcode", |sb, page| {
+            number(page, last(sb).errcode.into())
+        }),
+    ];
+
+    const PROC_FILES: &'static [crate::linux::proc::ProcFile<Rext4Fs>] = proc::FILES;
+}
+
+fn first(sb: &Sb) -> ErrorEntry<'_> {
+    sb.info().raw.first_error()
+}
+
+fn last(sb: &Sb) -> ErrorEntry<'_> {
+    sb.info().raw.last_error()
+}
+
+fn number(page: &mut Page<'_>, value: u64) -> Result {
+    page.print(fmt!("{}\n", value))
+}
+
+fn text(page: &mut Page<'_>, value: &[u8]) -> Result {
+    page.push(value)?;
+    page.push(b"\n")
+}
+
+/// Takes 0 or a power of two.
+fn set_inode_readahead(sb: &Sb, text: &CStr) -> Result {
+    let blocks = parse_number(text)?;
+    if blocks != 0 && (!blocks.is_power_of_two() || blocks > MAX_INODE_READAHEAD) {
+        return Err(EINVAL);
+    }
+    sb.info()
+        .inode_readahead_blks
+        .store(u32::try_from(blocks)?, Relaxed);
+    Ok(())
+}
+
+/// Reports the text as damage: lets an administrator see what `errors=` and the monitoring do.
+fn trigger_error(sb: &Sb, text: &CStr) -> Result {
+    if !capability::sys_admin() {
+        return Err(EPERM);
+    }
+    let text = text.to_bytes();
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    if !text.is_empty() {
+        message(
+            Level::Err,
+            sb.id(),
+            fmt!(": error: {}\n", BStr::from_bytes(text)),
+        );
+        sb.info().errors.count(sb);
+    }
+    Ok(())
+}
