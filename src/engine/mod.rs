@@ -27,4 +27,5 @@ mod htree;
 pub mod readdir;
 mod readdir_linear;
 pub mod source;
+pub mod xattr_find;
 pub mod zones;

@@ -48,6 +48,10 @@ corrupt! {
     Dir(super::dir::DirError),
     /// Directory index.
     Dx(super::dx::DxError),
+    /// Extended attributes.
+    Xattr(super::xattr::XattrError),
+    /// Access control list.
+    Acl(super::acl::AclError),
     /// Group descriptor or bitmap.
     Group(super::group::GroupError),
     /// Inode.

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod bounds;
 pub mod crc;
 pub mod dir;
@@ -36,8 +37,10 @@ pub mod journal;
 pub mod mmp;
 pub mod mount_state;
 pub mod orphan;
+pub mod raw;
 pub mod superblock;
 pub mod time;
+pub mod xattr;
 
 pub use error::Corrupt;
 pub use geometry::Geometry;
