@@ -20,7 +20,7 @@
 //! directories carry a hash behind the name; such file systems are refused at mount so far.
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc::crc32c;
 use super::Ino;

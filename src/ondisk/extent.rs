@@ -20,7 +20,7 @@
 //! checked per lookup by the walk, because the parent is not at hand when a buffer is verified.
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::bounds::BlockBounds;
 use super::crc::crc32c;

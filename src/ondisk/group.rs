@@ -18,7 +18,7 @@
 
 use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc::{crc16, crc32c};
 use super::features::Incompat;

@@ -11,7 +11,7 @@
 
 use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc::crc32c;
 use super::inode::{InodeError, BASE_SIZE, I_BLOCK_SIZE};

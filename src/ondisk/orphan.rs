@@ -12,7 +12,7 @@
 
 use core::mem::size_of;
 use zerocopy::little_endian::U32;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc::crc32c;
 use super::{FsBlock, Geometry, Ino};
