@@ -13,6 +13,7 @@
 #include <linux/crc32.h>
 #include <linux/exportfs.h>
 #include <linux/fiemap.h>
+#include <linux/filelock.h>
 #include <linux/fileattr.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
@@ -45,4 +46,13 @@ const fop_flags_t REXT4_CONST_FOP_DIO_PARALLEL_WRITE = FOP_DIO_PARALLEL_WRITE;
 const gfp_t REXT4_CONST_GFP_NOFS = GFP_NOFS;
 const slab_flags_t REXT4_CONST_SLAB_RECLAIM_ACCOUNT = SLAB_RECLAIM_ACCOUNT;
 const slab_flags_t REXT4_CONST_SLAB_ACCOUNT = SLAB_ACCOUNT;
-const u64 REXT4_CONST_IOMAP_NULL_ADDR = IOMAP_NULL_ADDR;
+const gfp_t REXT4_CONST___GFP_MOVABLE = __GFP_MOVABLE;
+const fmode_t REXT4_CONST_FMODE_32BITHASH = FMODE_32BITHASH;
+const fmode_t REXT4_CONST_FMODE_64BITHASH = FMODE_64BITHASH;
+const fmode_t REXT4_CONST_FMODE_NOWAIT = FMODE_NOWAIT;
+const fmode_t REXT4_CONST_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
+const int REXT4_CONST_IOCB_NOWAIT = IOCB_NOWAIT;
+const int REXT4_CONST_IOCB_DIRECT = IOCB_DIRECT;
+const unsigned int REXT4_CONST_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
+const unsigned int REXT4_CONST_HZ = HZ;
+const unsigned int REXT4_CONST_SB_I_VERSION = SB_I_VERSION;

@@ -83,7 +83,11 @@ impl<'a, B: BlockBounds> IndirectMap<'a, B> {
         F: FnMut(&Mapping),
     {
         let Some(path) = self.path(at) else {
-            return Ok(self.beyond(at));
+            let hole = self.beyond(at);
+            if at < FileBlock::END {
+                visit(&hole);
+            }
+            return Ok(hole);
         };
         let found = self.descend(source, path)?;
         Ok(self.each(&found, at, &mut visit).map_err(Corrupt::from)?)

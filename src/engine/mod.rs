@@ -24,6 +24,7 @@ pub mod dir_cookie;
 pub mod dir_lookup;
 pub mod dirhash;
 mod htree;
+pub mod journal_scan;
 pub mod readdir;
 mod readdir_linear;
 pub mod source;

@@ -2,9 +2,9 @@
 
 //! What rext4 shows in /proc/fs/<type>/<device>/.
 
-use super::{options, Rext4Fs, Sb};
+use super::{Rext4Fs, Sb};
 use crate::linux::proc::ProcFile;
-use kernel::{prelude::*, seq_file::SeqFile, seq_print};
+use kernel::{prelude::*, seq_file::SeqFile};
 
 /// The files there.
 pub(crate) const FILES: &[ProcFile<Rext4Fs>] = &[ProcFile {
@@ -12,11 +12,8 @@ pub(crate) const FILES: &[ProcFile<Rext4Fs>] = &[ProcFile {
     show: show_options,
 }];
 
-/// All options that are in effect, one per line, defaults included; in front of them whether the
-/// file system is mounted read-only.
+/// All options that are in effect, defaults included.
 fn show_options(sb: &Sb, out: &SeqFile) -> Result {
-    seq_print!(out, "{}", if sb.is_rdonly() { "ro" } else { "rw" });
-    options::show_all(sb, out)?;
-    seq_print!(out, "\n");
+    sb.info().options.lock().show_all(sb.is_rdonly(), out);
     Ok(())
 }

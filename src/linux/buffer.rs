@@ -26,10 +26,8 @@ pub(crate) struct Device<'a> {
 pub(crate) enum Verified {
     /// A node of an extent tree.
     Extent = 0,
-    /// A leaf block of a directory.
-    DirLeaf = 1,
-    /// An index block of a directory.
-    DirIndex = 2,
+    /// A block of a directory.
+    Dir = 1,
     /// A block of extended attributes.
     Xattr = 3,
     /// A block of indirect pointers.
@@ -84,10 +82,26 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// Starts reading `block`, without waiting.
-    pub(crate) fn read_ahead(self, block: u64) {
-        // SAFETY: as in `read`.
-        unsafe { bindings::__breadahead(self.bdev.as_ptr(), block, self.size) };
+    /// Starts reading `len` blocks from `block` on, without waiting.
+    pub(crate) fn read_ahead(self, block: u64, len: u32) {
+        for n in 0..len {
+            // SAFETY: as in `read`.
+            unsafe {
+                bindings::__breadahead(self.bdev.as_ptr(), block.wrapping_add(n.into()), self.size)
+            };
+        }
+    }
+
+    /// Whether `block` is in memory and up to date.
+    #[inline]
+    pub(crate) fn is_cached(self, block: u64) -> bool {
+        // SAFETY: as in `read`; the reference is given back.
+        unsafe {
+            let bh = bindings::__find_get_block(self.bdev.as_ptr(), block, self.size);
+            let cached = !bh.is_null() && (*bh).b_state & 1 != 0;
+            bindings::brelse(bh);
+            cached
+        }
     }
 
     /// Writes back every dirty buffer of the device and waits.

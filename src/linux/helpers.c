@@ -14,6 +14,8 @@
 #include <linux/jbd2.h>
 #include <linux/pagemap.h>
 #include <linux/posix_acl.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/uio.h>
 
 #if defined(__BINDGEN__) || !defined(CONFIG_RUST_INLINE_HELPERS)
@@ -217,4 +219,36 @@ __rext4_helper void rext4_helper_read_barrier(void)
 __rext4_helper void rext4_helper_write_barrier(void)
 {
 	smp_wmb();
+}
+
+/* --- tasks --- */
+
+__rext4_helper void rext4_helper_cond_resched_here(void)
+{
+	cond_resched();
+}
+
+__rext4_helper bool rext4_helper_fatal_signal_pending_here(void)
+{
+	return fatal_signal_pending(current);
+}
+
+__rext4_helper unsigned int rext4_helper_nofs_save(void)
+{
+	return memalloc_nofs_save();
+}
+
+__rext4_helper void rext4_helper_nofs_restore(unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+}
+
+__rext4_helper u64 rext4_helper_inode_peek_iversion(const struct inode *inode)
+{
+	return inode_peek_iversion(inode);
+}
+
+__rext4_helper bool rext4_helper_list_is_empty(const struct list_head *head)
+{
+	return list_empty(head);
 }

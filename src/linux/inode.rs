@@ -149,6 +149,12 @@ impl<F: FileSystem> Inode<F> {
         unsafe { ptr::read_volatile(&raw const (*self.as_raw()).i_generation) }
     }
 
+    /// The change counter (`i_version`).
+    pub(crate) fn version(&self) -> u64 {
+        // SAFETY: an atomic read.
+        unsafe { bindings::inode_peek_iversion(self.as_raw()) }
+    }
+
     /// The link count.
     pub(crate) fn nlink(&self) -> u32 {
         // SAFETY: a word that is read racily, as stat does.
@@ -241,11 +247,10 @@ impl<F: FileSystem> NewInode<F> {
 
     /// The private data, exclusively ours until the inode is finished.
     #[inline]
-    pub(crate) fn data_mut(&mut self) -> &mut F::Inode {
-        // SAFETY: the slot was initialised by `alloc`; by the type invariant nobody else uses the
-        // inode yet. The data is not moved: no pinned part of `F::Inode` is reachable by `mem::swap`
-        // from safe code, since `F::Inode` is not constructible outside of the pin-initialiser.
-        unsafe { &mut (*self.as_raw().cast::<Slot<F>>()).data }
+    pub(crate) fn data_mut(&mut self) -> Pin<&mut F::Inode> {
+        // SAFETY: the slot was initialised by `alloc` and does not move until it is freed; by the
+        // type invariant nobody else uses the inode yet.
+        unsafe { Pin::new_unchecked(&mut (*self.as_raw().cast::<Slot<F>>()).data) }
     }
 
     /// Sets the attributes.
@@ -674,4 +679,15 @@ impl<T: InodeOps> InodeVtable<T> {
             Ok(0)
         })
     }
+}
+
+/// Inode flags of the VFS (`i_flags`).
+pub(crate) mod vfs_flags {
+    use crate::linux::bindings;
+
+    pub(crate) const S_SYNC: u32 = bindings::S_SYNC;
+    pub(crate) const S_APPEND: u32 = bindings::S_APPEND;
+    pub(crate) const S_IMMUTABLE: u32 = bindings::S_IMMUTABLE;
+    pub(crate) const S_NOATIME: u32 = bindings::S_NOATIME;
+    pub(crate) const S_DIRSYNC: u32 = bindings::S_DIRSYNC;
 }

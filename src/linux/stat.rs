@@ -100,3 +100,20 @@ pub(crate) struct StatFsFacts {
     pub(crate) files_free: u64,
     pub(crate) fsid: u64,
 }
+
+/// Asks for the birth time.
+pub(crate) const BTIME: u32 = bindings::STATX_BTIME;
+/// Asks for the alignment of direct I/O.
+pub(crate) const DIOALIGN: u32 = bindings::STATX_DIOALIGN;
+/// Asks for untorn writes.
+pub(crate) const WRITE_ATOMIC: u32 = bindings::STATX_WRITE_ATOMIC;
+/// Append-only.
+pub(crate) const ATTR_APPEND: u64 = bindings::STATX_ATTR_APPEND as u64;
+/// Compressed.
+pub(crate) const ATTR_COMPRESSED: u64 = bindings::STATX_ATTR_COMPRESSED as u64;
+/// Encrypted.
+pub(crate) const ATTR_ENCRYPTED: u64 = bindings::STATX_ATTR_ENCRYPTED as u64;
+/// Immutable.
+pub(crate) const ATTR_IMMUTABLE: u64 = bindings::STATX_ATTR_IMMUTABLE as u64;
+/// Not to be dumped.
+pub(crate) const ATTR_NODUMP: u64 = bindings::STATX_ATTR_NODUMP as u64;

@@ -103,6 +103,12 @@ impl<F: FileSystem> SuperBlock<F> {
         unsafe { super::buffer::Device::of_super(self.as_raw()) }
     }
 
+    /// Size of the device in bytes.
+    pub(crate) fn device_bytes(&self) -> u64 {
+        // SAFETY: the device stays open as long as the superblock lives.
+        unsafe { bindings::bdev_nr_bytes((*self.as_raw()).s_bdev) as u64 }
+    }
+
     /// The block size in bytes.
     #[inline]
     pub(crate) fn block_size(&self) -> usize {
@@ -162,7 +168,6 @@ impl<F: FileSystem> SuperBlock<F> {
 /// What `s_fs_info` points to: the file system's part and ours.
 #[pin_data]
 struct Private<F: FileSystem> {
-    #[pin]
     info: F::Super,
     surfaces: Slot<F>,
 }
@@ -289,12 +294,12 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
     /// Errors: ENOMEM.
     pub(crate) fn publish<T: SuperOps<Fs = F>>(
         self,
-        info: impl PinInit<F::Super, Error>,
+        info: F::Super,
         facts: &SuperFacts,
-    ) -> Result<&'a SuperBlock<F>> {
+    ) -> Result<Published<'a, F>> {
         let info = KBox::pin_init(
             try_pin_init!(Private::<F> {
-                info <- info,
+                info,
                 surfaces: Slot::new(),
             }? Error),
             GFP_KERNEL,
@@ -321,8 +326,47 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
             } else {
                 sb.s_flags &= !bindings::SB_POSIXACL;
             }
-            Ok(SuperBlock::from_raw(self.raw))
+            // INVARIANT: nobody else has seen the superblock yet.
+            Ok(Published(SuperBlock::from_raw(self.raw)))
         }
+    }
+}
+
+/// A superblock that has private data, while only its mount knows it.
+///
+/// # Invariants
+///
+/// The mount is not complete: no dentry and no file of the superblock exists, and inodes only as
+/// long as the mount itself holds them.
+pub(crate) struct Published<'a, F: FileSystem>(&'a SuperBlock<F>);
+
+impl<F: FileSystem> core::ops::Deref for Published<'_, F> {
+    type Target = SuperBlock<F>;
+
+    fn deref(&self) -> &SuperBlock<F> {
+        self.0
+    }
+}
+
+impl<F: FileSystem> Published<'_, F>
+where
+    F::Super: Unpin,
+{
+    /// Exchanges the private data for `info`.
+    ///
+    /// Errors: EBUSY while an inode is in memory.
+    pub(crate) fn replace(self, info: F::Super) -> Result<Self> {
+        let sb = self.0.as_raw();
+        // SAFETY: `sb` is valid. The mount is the only one who could add to the list, and it is
+        // here.
+        if unsafe { bindings::list_is_empty(&raw const (*sb).s_inodes) } {
+            // SAFETY: by the type invariant and the check above nobody but `self` can reach the
+            // private data, and references made from `self` are gone, since it is consumed here.
+            // The old value is dropped in place; it may be moved since it is `Unpin`.
+            unsafe { (*(*sb).s_fs_info.cast::<Private<F>>()).info = info };
+            return Ok(self);
+        }
+        Err(EBUSY)
     }
 }
 

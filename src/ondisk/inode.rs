@@ -387,6 +387,12 @@ impl<'a> Inode<'a> {
         }
     }
 
+    /// Whether there is a field for the creation time.
+    #[inline]
+    pub fn has_crtime(&self) -> bool {
+        self.extra.is_some() && self.readable >= upto!(crtime, U32)
+    }
+
     /// Bytes of the extra fields in use, as stored.
     #[inline]
     pub fn extra_isize(&self) -> u16 {
@@ -482,7 +488,10 @@ impl<'a> Inode<'a> {
 
 /// Numbers that no path or handle may lead to, and numbers that do not exist.
 #[inline]
-fn check_number(geo: &Geometry, ino: Ino, purpose: Purpose) -> Result<(), Refused> {
+/// Whether `purpose` may reach inode `ino` at all, whatever its slot says.
+///
+/// Errors: [`Refused::Stale`] for a handle, else [`InodeError::IllegalNumber`].
+pub fn check_number(geo: &Geometry, ino: Ino, purpose: Purpose) -> Result<(), Refused> {
     let hidden = match purpose {
         Purpose::Special => false,
         _ => geo.is_special_ino(ino),

@@ -181,6 +181,12 @@ impl JournalSuper {
         self.sequence.get()
     }
 
+    /// The first block of the log.
+    #[inline]
+    pub fn first(&self) -> u32 {
+        self.first.get()
+    }
+
     /// Blocks of the journal that are in use for it.
     #[inline]
     pub fn maxlen(&self) -> u32 {

@@ -3,5 +3,5 @@
 //! zerocopy's traits together with their derives: the kernel has the two as separate crates.
 //! Importing a name from here brings both.
 
-pub use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
-pub use zerocopy_derive::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+pub use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+pub use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

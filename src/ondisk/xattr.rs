@@ -36,6 +36,7 @@ crate::corrupt_area! {
         UnusedEaInode = "xattr: EA inode has an unexpected link or reference count",
         EaInodeSize = "xattr: EA inode's size differs from the value's",
         EaInodeHash = "xattr: EA inode's value fails its hash",
+        EaInodeHole = "xattr: EA inode's contents have a hole",
     }
 }
 

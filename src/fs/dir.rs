@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories: looking up names and reading entries.
+//!
+//! The engine does both; this file gives it the directory's blocks, through the directory's block
+//! map and the buffer cache, and turns what it finds into inodes.
+
+use super::{
+    fault::Fault,
+    file::{self, File},
+    inode::{iget, number, with_inline},
+    map, Rext4Fs, VfsInode,
+};
+use crate::{
+    engine::{
+        dir::{DirBlock, DirBlocks, Directory, Verdict},
+        dir_batch::Record,
+        dir_cookie::CookieWidth,
+        dir_lookup,
+        mapping::MapKind,
+        readdir::{self, Cursor},
+    },
+    linux::{
+        acl::{AclKind, PosixAcl},
+        buffer::{Buffer, Verified},
+        dir::{DirContext, DirOps},
+        fiemap::FiemapInfo,
+        fileattr::FileAttr,
+        file::FileOps as _,
+        inode::InodeOps,
+        stat::KStat,
+        xattr::ListBuffer,
+    },
+    ondisk::{
+        dir::{FileType, NAME_MAX},
+        inline::InlineDir,
+        inode::{InodeFlags, Purpose},
+        Corrupt, FileBlock,
+    },
+};
+use kernel::{prelude::*, sync::aref::ARef};
+
+/// The blocks of one directory.
+pub(super) struct Blocks<'a> {
+    dir: &'a VfsInode,
+}
+
+impl<'a> DirBlocks for Blocks<'a> {
+    type Block = Buffer<'a>;
+    type Error = Fault;
+
+    #[inline]
+    fn read<V>(&self, lblk: FileBlock, verify: V) -> Result<DirBlock<Buffer<'a>>, Fault>
+    where
+        V: FnOnce(&[u8]) -> Result<Verdict, Corrupt>,
+    {
+        let (m, _) = map::lookup(self.dir, lblk, false)?;
+        let MapKind::Written(start) = m.kind else {
+            return Ok(DirBlock::Hole(lblk.distance_to(m.end()).max(1)));
+        };
+        let block = start
+            .get()
+            .wrapping_add(m.lblk.distance_to(lblk).into());
+        let buffer = self.dir.super_block().device().read(block)?;
+        if !buffer.is_verified(Verified::Dir) && verify(&buffer)? == Verdict::Passed {
+            buffer.set_verified(Verified::Dir);
+        }
+        Ok(DirBlock::Mapped(buffer))
+    }
+
+    fn report(&self, what: Corrupt, lblk: FileBlock) {
+        let _ = lblk;
+        let _ = Fault::Corrupt(what).report_inode(self.dir, "directory");
+    }
+
+    fn relax(&self) -> Result<(), Fault> {
+        crate::linux::sched::relax()?;
+        Ok(())
+    }
+
+    fn readahead(&self, lblk: FileBlock, blocks: u32) {
+        // Only what is known without asking the disk.
+        if let Ok((m, _)) = map::lookup(self.dir, lblk, true) {
+            if let MapKind::Written(start) = m.kind {
+                let skip = m.lblk.distance_to(lblk);
+                let len = blocks.min(m.len.saturating_sub(skip));
+                self.dir
+                    .super_block()
+                    .device()
+                    .read_ahead(start.get().wrapping_add(skip.into()), len);
+            }
+        }
+    }
+}
+
+/// Runs `f` over `dir` as the engine sees it.
+pub(super) fn with_directory<R>(
+    dir: &VfsInode,
+    f: impl FnOnce(&Directory<'_, Blocks<'_>>) -> Result<R, Fault>,
+) -> Result<R, Fault> {
+    let info = dir.data();
+    let blocks = Blocks { dir };
+    let directory = Directory {
+        blocks: &blocks,
+        format: &dir.super_block().info().dir_format,
+        ino: number(dir)?,
+        size: dir.size(),
+        seed: info.csum_seed,
+        indexed: info.flags.contains(InodeFlags::INDEX),
+        version: dir.version(),
+        inline: None,
+    };
+    if !info.flags.contains(InodeFlags::INLINE_DATA) {
+        return f(&directory);
+    }
+    with_inline(dir, |i_block, value| {
+        f(&Directory {
+            inline: Some(InlineDir::new(i_block, value).map_err(Corrupt::from)?),
+            ..directory
+        })
+    })
+}
+
+/// Inode operations of directories.
+pub(crate) struct DirInode;
+
+#[vtable]
+impl InodeOps for DirInode {
+    type Fs = Rext4Fs;
+
+    fn lookup(dir: &VfsInode, name: &[u8]) -> Result<Option<ARef<VfsInode>>> {
+        if name.len() > NAME_MAX {
+            return Err(ENAMETOOLONG);
+        }
+        let found = with_directory(dir, |d| dir_lookup::lookup(d, name, FileBlock::ZERO))
+            .map_err(|e| e.report_inode(dir, "lookup"))?;
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        if u64::from(found.ino.get()) == dir.ino() {
+            return Err(damaged(dir, "entry links to the directory itself"));
+        }
+        match iget(dir.super_block(), found.ino, Purpose::Path) {
+            Ok(inode) => Ok(Some(inode)),
+            Err(e) if e == ESTALE => Err(damaged(dir, "deleted inode referenced")),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
+        file::getattr(inode, stat);
+    }
+
+    fn listxattr(inode: &VfsInode, out: &mut ListBuffer<'_>) -> Result {
+        super::xattr::list(inode, out)
+    }
+
+    fn get_acl(inode: &VfsInode, kind: AclKind) -> Result<Option<PosixAcl>> {
+        super::acl::get(inode, kind)
+    }
+
+    fn fiemap(inode: &VfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {
+        file::fiemap(inode, info, start, len)
+    }
+
+    fn fileattr_get(inode: &VfsInode, out: &mut FileAttr<'_>) -> Result {
+        file::fileattr_get(inode, out)
+    }
+}
+
+/// Reports an entry of `dir` that leads nowhere good.
+#[cold]
+fn damaged(dir: &VfsInode, what: &'static str) -> Error {
+    let inode_error = crate::ondisk::inode::InodeError::DeletedReferenced;
+    Fault::Corrupt(inode_error.into()).report_inode(dir, what)
+}
+
+/// Operations on an open directory.
+pub(crate) struct Dir;
+
+/// What an open directory remembers between two getdents calls.
+#[derive(Default)]
+pub(crate) struct DirState {
+    cursor: Cursor,
+    records: KVec<Record>,
+}
+
+impl DirOps for Dir {
+    type Fs = Rext4Fs;
+    type State = DirState;
+    type File = File;
+
+    fn iterate(dir: &VfsInode, state: &mut DirState, ctx: &mut DirContext<'_>) -> Result {
+        if state.records.is_empty() {
+            // Nearly every leaf in a single pass (see `readdir::fill`), and bounded.
+            let len = (dir.super_block().block_size() >> 4).min(MAX_RECORDS);
+            state.records.extend_with(len, Record::EMPTY, GFP_KERNEL)?;
+        }
+        let Ok(position) = u64::try_from(ctx.position()) else {
+            return Err(EINVAL);
+        };
+        let width = width(ctx.narrow());
+        let DirState { cursor, records } = state;
+        let result = with_directory(dir, |d| {
+            readdir::fill(d, cursor, records, position, width, |item| {
+                ctx.set_position(item.position as i64);
+                ctx.emit(item.name, item.ino.get().into(), dtype(item.file_type))
+            })
+        });
+        ctx.set_position(cursor.position() as i64);
+        result.map_err(|e| e.report_inode(dir, "readdir"))
+    }
+
+    fn seek_limits(dir: &VfsInode, narrow: bool) -> (i64, i64) {
+        let hashed = with_directory(dir, |d| Ok(d.hash_order())).unwrap_or(false);
+        if hashed {
+            let end = width(narrow).end() as i64;
+            (end, end)
+        } else {
+            (File::max_bytes(dir), dir.size() as i64)
+        }
+    }
+}
+
+/// The most records of a batch: 1024 of 16 bytes, which suffices for blocks of 16 KiB; larger
+/// blocks take a few passes.
+const MAX_RECORDS: usize = 1024;
+
+fn width(narrow: bool) -> CookieWidth {
+    if narrow {
+        CookieWidth::Bits32
+    } else {
+        CookieWidth::Bits64
+    }
+}
+
+/// The `DT_*` value of a file type: the type bits of a mode, shifted down.
+#[inline]
+fn dtype(file_type: FileType) -> u8 {
+    match file_type {
+        FileType::Unknown => 0,
+        FileType::Regular => 8,
+        FileType::Directory => 4,
+        FileType::CharDevice => 2,
+        FileType::BlockDevice => 6,
+        FileType::Fifo => 1,
+        FileType::Socket => 12,
+        FileType::Symlink => 10,
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What becomes of damage and I/O errors.
+//!
+//! The engine works with [`Fault`], which is either damage or an errno. At the boundary to the
+//! VFS damage is reported once, in the log and in the superblock's counters, and becomes EUCLEAN
+//! (`Structure needs cleaning`: what ext4 users know to mean "run e2fsck").
+
+use super::{Sb, VfsInode};
+use crate::{
+    linux::super_block::{message, Level},
+    ondisk::Corrupt,
+};
+use kernel::prelude::*;
+
+/// Why metadata cannot be had.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// It makes no sense.
+    Corrupt(Corrupt),
+    /// It could not be read, or something else failed.
+    Errno(Error),
+}
+
+impl From<Corrupt> for Fault {
+    fn from(what: Corrupt) -> Self {
+        Self::Corrupt(what)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(e: Error) -> Self {
+        Self::Errno(e)
+    }
+}
+
+impl Fault {
+    /// The errno of the fault, after reporting damage to inode `ino`'s metadata.
+    #[cold]
+    pub(crate) fn report(self, sb: &Sb, ino: u64, what: &'static str) -> Error {
+        match self {
+            Self::Errno(e) => e,
+            Self::Corrupt(c) => {
+                sb.info().errors.count(sb);
+                if sb.info().errors.may_print() {
+                    message(
+                        Level::Err,
+                        sb.id(),
+                        fmt!(": error: inode #{}: {}: {}\n", ino, what, c.message()),
+                    );
+                }
+                EUCLEAN
+            }
+        }
+    }
+
+    /// As [`report`](Self::report), for `inode`.
+    #[cold]
+    pub(crate) fn report_inode(self, inode: &VfsInode, what: &'static str) -> Error {
+        self.report(inode.super_block(), inode.ino(), what)
+    }
+}

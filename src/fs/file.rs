@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Regular files: attributes, and what an open file can do beside reading.
+
+use super::{
+    inode::{InodeInfo, MapKind},
+    io::{Read, Report},
+    Rext4Fs, VfsInode,
+};
+use crate::{
+    linux::{
+        acl::{AclKind, PosixAcl},
+        fiemap::FiemapInfo,
+        file::{FileOps, UserArg},
+        fileattr::FileAttr,
+        inode::InodeOps,
+        iomap,
+        stat::{self, KStat},
+        xattr::ListBuffer,
+    },
+    ondisk::{features::RoCompat, inode::InodeFlags},
+};
+use kernel::prelude::*;
+
+/// Operations on an open regular file.
+pub(crate) struct File;
+
+#[vtable]
+impl FileOps for File {
+    type Fs = Rext4Fs;
+    type Read = Read;
+    type Report = Report;
+
+    fn max_bytes(inode: &VfsInode) -> i64 {
+        let geo = &inode.super_block().info().geometry;
+        let max = match inode.data().map_kind {
+            MapKind::Indirect => geo.max_indirect_bytes(),
+            _ => geo.max_extent_bytes(),
+        };
+        i64::try_from(max).unwrap_or(i64::MAX)
+    }
+
+    #[inline]
+    fn direct(inode: &VfsInode) -> bool {
+        takes_direct_io(inode.data())
+    }
+
+    fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
+        super::ioctl::ioctl(inode, cmd, arg)
+    }
+
+    fn fsync(_inode: &VfsInode) -> Result {
+        // Nothing is ever dirty on a read-only file system.
+        Ok(())
+    }
+}
+
+/// Whether direct I/O reaches the device. Inline data has no block of its own, and data that is
+/// journalled by C ext4 or verified (fs-verity) goes through the page cache.
+#[inline]
+fn takes_direct_io(info: &InodeInfo) -> bool {
+    !info.flags.intersects(
+        InodeFlags::INLINE_DATA
+            .union(InodeFlags::JOURNAL_DATA)
+            .union(InodeFlags::VERITY),
+    )
+}
+
+/// Inode operations of regular files and special files.
+pub(crate) struct FileInode;
+
+#[vtable]
+impl InodeOps for FileInode {
+    type Fs = Rext4Fs;
+
+    fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
+        getattr(inode, stat);
+        if !inode.is_regular() {
+            return;
+        }
+        let info = inode.data();
+        if stat.wants(stat::DIOALIGN) {
+            let (memory, offset) = if takes_direct_io(info) {
+                inode.super_block().dio_alignment()
+            } else {
+                (0, 0)
+            };
+            stat.set_dio_align(memory, offset);
+        }
+        if stat.wants(stat::WRITE_ATOMIC) {
+            stat.no_atomic_writes();
+        }
+        if info.flags.contains(InodeFlags::INLINE_DATA) {
+            // Lest tools take a file without blocks for a hole.
+            stat.add_sectors(inode.size().saturating_add(511) >> 9);
+        }
+    }
+
+    fn listxattr(inode: &VfsInode, out: &mut ListBuffer<'_>) -> Result {
+        super::xattr::list(inode, out)
+    }
+
+    fn get_acl(inode: &VfsInode, kind: AclKind) -> Result<Option<PosixAcl>> {
+        super::acl::get(inode, kind)
+    }
+
+    fn fiemap(inode: &VfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {
+        fiemap(inode, info, start, len)
+    }
+
+    fn fileattr_get(inode: &VfsInode, out: &mut FileAttr<'_>) -> Result {
+        fileattr_get(inode, out)
+    }
+}
+
+/// What stat shows for every kind of file.
+pub(crate) fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
+    let info = inode.data();
+    if stat.wants(stat::BTIME) {
+        if let Some(t) = info.crtime {
+            stat.set_btime(t.secs, t.nanos);
+        }
+    }
+    let shown = [
+        (InodeFlags::APPEND, stat::ATTR_APPEND),
+        (InodeFlags::COMPR, stat::ATTR_COMPRESSED),
+        (InodeFlags::ENCRYPT, stat::ATTR_ENCRYPTED),
+        (InodeFlags::IMMUTABLE, stat::ATTR_IMMUTABLE),
+        (InodeFlags::NODUMP, stat::ATTR_NODUMP),
+    ];
+    let mut attributes = 0;
+    let mut known = 0;
+    for (disk, attr) in shown {
+        known |= attr;
+        if info.flags.contains(disk) {
+            attributes |= attr;
+        }
+    }
+    stat.set_attributes(attributes, known);
+}
+
+/// FIEMAP, of the file's data or of its extended attributes.
+pub(crate) fn fiemap(
+    inode: &VfsInode,
+    info: &mut FiemapInfo<'_>,
+    start: u64,
+    len: u64,
+) -> Result {
+    if info.take_xattr_flag() {
+        return iomap::fiemap::<super::xattr::XattrExtents>(inode, info, start, len);
+    }
+    iomap::fiemap::<Report>(inode, info, start, len)
+}
+
+/// The flags of lsattr.
+pub(crate) fn fileattr_get(inode: &VfsInode, out: &mut FileAttr<'_>) -> Result {
+    let info = inode.data();
+    let mut flags = info.flags.bits() & InodeFlags::USER_VISIBLE.bits();
+    if inode.is_regular() {
+        flags &= !InodeFlags::PROJINHERIT.bits();
+    }
+    out.set_flags(flags);
+    if inode.super_block().info().geometry.has(RoCompat::PROJECT) {
+        out.set_project(info.projid);
+    }
+    Ok(())
+}

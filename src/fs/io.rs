@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What iomap asks: where the bytes of a file are.
+
+use super::{fault::Fault, inode, map, Rext4Fs, VfsInode};
+use crate::{
+    engine::mapping,
+    linux::{
+        iomap::{Iomap, IomapOps, Placed, Request},
+        nofs::NoFs,
+    },
+    ondisk::{inline::InlineData, inode::InodeFlags, Corrupt, FileBlock},
+};
+use kernel::prelude::*;
+
+/// Mappings for reading.
+pub(crate) struct Read;
+
+/// Mappings for reports: fiemap, SEEK_HOLE, FIBMAP.
+pub(crate) struct Report;
+
+impl IomapOps for Read {
+    type Fs = Rext4Fs;
+
+    #[inline]
+    fn begin(
+        inode: &VfsInode,
+        pos: u64,
+        _len: u64,
+        request: Request,
+        out: &mut Iomap<'_>,
+    ) -> Result {
+        if request.writes() {
+            return Err(EROFS);
+        }
+        if inode.data().flags.contains(InodeFlags::INLINE_DATA) {
+            return inline_contents(inode, pos, out);
+        }
+        blocks(inode, pos, request, out)
+    }
+}
+
+impl IomapOps for Report {
+    type Fs = Rext4Fs;
+
+    fn begin(
+        inode: &VfsInode,
+        pos: u64,
+        _len: u64,
+        request: Request,
+        out: &mut Iomap<'_>,
+    ) -> Result {
+        if inode.data().flags.contains(InodeFlags::INLINE_DATA) {
+            let size = inode.size();
+            if pos >= size {
+                out.hole(pos, u64::MAX >> 1);
+            } else {
+                out.inline_report(inode::block_address(inode), size);
+            }
+            return Ok(());
+        }
+        blocks(inode, pos, request, out)?;
+        if inode.data().map_kind == inode::MapKind::Indirect {
+            // Runs of pointers are put together here; on disk each block stands alone.
+            out.set_merged();
+        }
+        Ok(())
+    }
+}
+
+/// A mapping of a file whose data is in blocks.
+#[inline]
+fn blocks(inode: &VfsInode, pos: u64, request: Request, out: &mut Iomap<'_>) -> Result {
+    let bits = inode.super_block().info().geometry.block_bits() & 31;
+    let Ok(at) = u32::try_from(pos >> bits) else {
+        out.hole(pos, u64::MAX >> 1);
+        return Ok(());
+    };
+    let (m, cookie) = map::lookup(inode, FileBlock::new(at), request.nowait())?;
+    let offset = u64::from(m.lblk.get()) << bits;
+    let len = u64::from(m.len) << bits;
+    match m.kind {
+        mapping::MapKind::Hole => out.hole(offset, len),
+        mapping::MapKind::Written(b) => out.placed(Placed::Mapped, b.get() << bits, offset, len),
+        mapping::MapKind::Unwritten(b) => {
+            out.placed(Placed::Unwritten, b.get() << bits, offset, len)
+        }
+    }
+    out.set_cookie(cookie);
+    Ok(())
+}
+
+/// The contents of an inline file. iomap copies them into the folio, whose tail it zeroes; they
+/// are in two places on disk (i_block and an attribute), so they are put together here first.
+#[cold]
+fn inline_contents(inode: &VfsInode, pos: u64, out: &mut Iomap<'_>) -> Result {
+    let size = inode.size();
+    if pos >= size {
+        out.hole(pos, u64::MAX >> 1);
+        return Ok(());
+    }
+    let contents = read_inline(inode, size)?;
+    out.inline(inode::block_address(inode), contents);
+    Ok(())
+}
+
+/// The `size` bytes of an inline file or symbolic link; what is not stored reads as zeroes.
+///
+/// Errors: EUCLEAN (reported) when the inode cannot hold that much; EIO, ENOMEM.
+pub(crate) fn read_inline(inode: &VfsInode, size: u64) -> Result<KVec<u8>> {
+    let sb = inode.super_block();
+    // Inline data is bounded by the inode, and that by the block; iomap wants it in one page.
+    let len = usize::try_from(size).map_err(|_| EUCLEAN)?;
+    if len > sb.block_size().min(kernel::page::PAGE_SIZE) {
+        return Err(Fault::from(Corrupt::from(crate::ondisk::inline::InlineError::TooLarge))
+            .report_inode(inode, "inline data"));
+    }
+    // A folio may be locked: reclaim must not wait for it.
+    let _nofs = NoFs::new();
+    let mut contents = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    inode::with_inline(inode, |i_block, value| {
+        let data = InlineData::new(i_block, value, size).map_err(Corrupt::from)?;
+        data.copy_to(0, &mut contents);
+        Ok(())
+    })
+    .map_err(|e: Fault| e.report_inode(inode, "inline data"))?;
+    Ok(contents)
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! ioctl(2) on files and directories.
+//!
+//! FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FIEMAP, FIBMAP and others come through operations
+//! of their own; here are those that only the file system can answer.
+
+use super::VfsInode;
+use crate::linux::{file::UserArg, ioctl as nr};
+use kernel::prelude::*;
+
+/// Answers `cmd`.
+///
+/// Errors: EFAULT; ENOTTY for a command that is not known; EROFS for one that would change the
+/// file system.
+pub(crate) fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
+    let info = inode.super_block().info();
+    match cmd {
+        nr::FS_IOC_GETVERSION | nr::EXT4_IOC_GETVERSION => {
+            arg.write(&inode.generation().to_ne_bytes())
+        }
+        nr::FS_IOC_GETFSLABEL => {
+            // A label of at most 16 bytes in a field of 256, padded with zeroes.
+            let mut label = [0u8; nr::FSLABEL_MAX];
+            for (to, from) in label.iter_mut().zip(info.raw.volume_name()) {
+                *to = *from;
+            }
+            arg.write(&label)
+        }
+        nr::FS_IOC_SETVERSION | nr::EXT4_IOC_SETVERSION | nr::FS_IOC_SETFSLABEL | nr::FITRIM => {
+            Err(EROFS)
+        }
+        _ => Err(ENOTTY),
+    }
+}

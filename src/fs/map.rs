@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From a block of a file to a block of the device.
+//!
+//! [`lookup`] answers from the extent status cache without a lock: the inode's inline ranges, or
+//! its store, read inside a sequence that is checked afterwards. A miss takes `data_sem`, asks
+//! the tree on disk and fills the cache with everything that the leaf says.
+//!
+//! The sequence's value under which an answer was found goes to iomap as the mapping's validity
+//! cookie; whatever can make a mapping stale changes it.
+//!
+//! Locking: `data_sem` is below i_rwsem, the invalidate lock and folio locks; memory is taken
+//! NOFS under it, since reclaim may write to this very file.
+
+use super::{
+    fault::Fault,
+    inode::{InodeInfo, MapKind},
+    meta::{FileBounds, Meta},
+    VfsInode,
+};
+use crate::{
+    engine::{
+        extent_map::ExtentMap, extent_walk::ExtentTree, indirect_walk::IndirectMap,
+        mapping::Mapping,
+    },
+    linux::{buffer::Verified, maple::RangeTree, nofs::NoFs},
+    ondisk::{Corrupt, FileBlock},
+};
+use kernel::prelude::*;
+
+impl InodeInfo {
+    #[inline]
+    fn extent_map(&self) -> ExtentMap<'_, RangeTree> {
+        ExtentMap::new(&self.map, &self.store)
+    }
+}
+
+/// The range around block `at` of `inode`, and the value of the sequence that it is valid under.
+///
+/// May sleep unless `nowait`. Errors: EUCLEAN (reported), EIO, ENOMEM; EAGAIN with `nowait` when
+/// the answer is not cached.
+#[inline]
+pub(crate) fn lookup(inode: &VfsInode, at: FileBlock, nowait: bool) -> Result<(Mapping, u64)> {
+    let info = inode.data();
+    if let Some(seq) = info.seq.begin() {
+        if let Some(found) = info.extent_map().lookup(at) {
+            if info.seq.still(seq) {
+                return Ok((found, seq));
+            }
+        }
+    }
+    if nowait {
+        return Err(EAGAIN);
+    }
+    lookup_slow(inode, at)
+}
+
+/// As [`lookup`], from the tree on disk, under `data_sem`.
+#[cold]
+#[inline(never)]
+fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
+    let info = inode.data();
+    let _nofs = NoFs::new();
+    let _lock = info.data_sem.write();
+    let cache = info.extent_map();
+    // Somebody else may have asked while we waited for the lock.
+    if let Some(found) = cache.lookup(at) {
+        return Ok((found, info.seq.current()));
+    }
+    let found = walk(inode, info, at, |m| {
+        if !cache.knows(m) {
+            // Without memory the cache just knows less.
+            info.seq.write(|| {
+                let _ = cache.fill(m);
+            });
+        }
+    })
+    .map_err(|e| e.report_inode(inode, "block map"))?;
+    Ok((found, info.seq.current()))
+}
+
+/// Asks the tree on disk.
+fn walk(
+    inode: &VfsInode,
+    info: &InodeInfo,
+    at: FileBlock,
+    visit: impl FnMut(&Mapping),
+) -> Result<Mapping, Fault> {
+    let sb = inode.super_block();
+    let bounds = FileBounds::new(sb.info(), inode.ino());
+    match info.map_kind {
+        MapKind::Extents => ExtentTree::new(&info.block, info.csum_seed, &bounds).lookup_leaf(
+            &Meta::new(sb, Verified::Extent),
+            at,
+            visit,
+        ),
+        MapKind::Indirect => IndirectMap::new(&info.block, sb.info().pointer_bits, &bounds)
+            .lookup_leaf(&Meta::new(sb, Verified::Indirect), at, visit),
+        MapKind::None => Ok(Mapping::hole(FileBlock::ZERO, FileBlock::END)),
+    }
+}
+
+/// Checks the root of the block map of an inode that is being read.
+///
+/// Errors: what is wrong with it.
+pub(crate) fn verify_root(
+    bounds: &FileBounds<'_>,
+    kind: MapKind,
+    block: &[u8; 60],
+) -> Result<(), Corrupt> {
+    match kind {
+        MapKind::Extents => Ok(crate::ondisk::extent::verify_root(block, bounds)?),
+        MapKind::Indirect => Ok(crate::ondisk::indirect::verify_root(block, bounds)?),
+        MapKind::None => Ok(()),
+    }
+}
+
+/// Gives back the memory of an inode's cache: it is being evicted.
+pub(crate) fn forget(inode: &VfsInode) {
+    let info = inode.data();
+    if info.map.is_spilled() {
+        let _lock = info.data_sem.write();
+        info.seq.write(|| info.extent_map().clear());
+    }
+}

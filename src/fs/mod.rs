@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file system: carries out what the engine decides, through the wrappers in `linux`.
+//!
+//! No `unsafe` here. One concept per file:
+//! - [`super_info`] what a mounted file system knows, [`mount`] how it comes to know it;
+//! - [`inode`] from an inode number to a VFS inode, [`map`] from a file's block to the device's;
+//! - [`meta`] metadata blocks, verified; [`fault`] what becomes of damage;
+//! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod acl;
+pub(crate) mod dir;
+pub(crate) mod export;
+pub(crate) mod fault;
+pub(crate) mod file;
+pub(crate) mod ioctl;
+pub(crate) mod inode;
+pub(crate) mod io;
+pub(crate) mod journal;
+pub(crate) mod map;
+pub(crate) mod meta;
+pub(crate) mod module;
+pub(crate) mod mount;
+pub(crate) mod options;
+pub(crate) mod proc;
+pub(crate) mod statfs;
+pub(crate) mod super_info;
+pub(crate) mod symlink;
+pub(crate) mod sysfs;
+pub(crate) mod xattr;
+
+use crate::linux::{
+    fs_type::FileSystem,
+    inode::{Inode, InodeCache},
+    super_block::SuperBlock,
+};
+use kernel::prelude::*;
+
+/// The file system type: what `linux`'s traits are implemented for.
+pub(crate) struct Rext4Fs;
+
+/// A mounted rext4.
+pub(crate) type Sb = SuperBlock<Rext4Fs>;
+/// An inode of rext4.
+pub(crate) type VfsInode = Inode<Rext4Fs>;
+
+/// The slab cache of all rext4 inodes.
+pub(crate) static INODE_CACHE: InodeCache<Rext4Fs> = InodeCache::new();
+
+impl FileSystem for Rext4Fs {
+    type Super = super_info::SuperInfo;
+    type Inode = inode::InodeInfo;
+    const LINK_BYTES: (usize, usize) = inode::InodeInfo::LINK_BYTES;
+
+    fn inode_data() -> impl PinInit<Self::Inode> {
+        inode::InodeInfo::new()
+    }
+
+    fn inode_cache() -> &'static InodeCache<Self> {
+        &INODE_CACHE
+    }
+
+    fn evict(inode: &VfsInode) {
+        map::forget(inode);
+    }
+}

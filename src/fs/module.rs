@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module: what loading registers, and in which order it goes away.
+
+use super::{mount::Mount, sysfs, Rext4Fs, INODE_CACHE};
+use crate::linux::{fs_type::Registration, inode::InodeCacheGuard, surfaces::TypeDirs};
+use kernel::prelude::*;
+
+/// The loaded module. Fields are dropped from top to bottom: first nobody can mount any more,
+/// then the caches go.
+pub(crate) struct Rext4 {
+    _compatible: KVec<Pin<KBox<Registration>>>,
+    _own: Pin<KBox<Registration>>,
+    _inodes: InodeCacheGuard<Rext4Fs>,
+}
+
+impl kernel::Module for Rext4 {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let inodes = INODE_CACHE.create(c"rext4_inode_cache")?;
+        let own = KBox::pin_init(Registration::new::<Mount>(c"rext4", module), GFP_KERNEL)?;
+        own.set_dirs(TypeDirs::new(c"rext4", sysfs::FEATURES)?);
+        let mut compatible = KVec::new();
+        if crate::module_parameters::ext4.value() != 0 {
+            let ext4 = KBox::pin_init(Registration::new::<Mount>(c"ext4", module), GFP_KERNEL)
+                .inspect_err(|_| pr_err!("the name ext4 is taken: is ext4.ko loaded?\n"))?;
+            let dirs = TypeDirs::new(c"ext4", sysfs::FEATURES)?;
+            ext4.set_dirs(dirs.clone());
+            compatible.push(ext4, GFP_KERNEL)?;
+            for name in [c"ext3", c"ext2"] {
+                // Whoever has these names may keep them.
+                if let Ok(other) =
+                    KBox::pin_init(Registration::new::<Mount>(name, module), GFP_KERNEL)
+                {
+                    other.set_dirs(dirs.clone());
+                    compatible.push(other, GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(Self {
+            _compatible: compatible,
+            _own: own,
+            _inodes: inodes,
+        })
+    }
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounting.
+//!
+//! The order: find and verify the superblock; refuse what cannot be mounted; derive the geometry
+//! and load what it leads to; replay the journal if it needs that, and then load everything once
+//! more, since the replay may have changed any of it; read the root directory.
+
+use super::{
+    inode::iget,
+    journal,
+    options::{self, Opt, Options, Parsed, Toggles},
+    statfs::Super,
+    super_info::SuperInfo,
+    sysfs, Rext4Fs, Sb,
+};
+use crate::{
+    linux::{
+        fs_context::{ContextOps, FsContext, Given, ParamTable},
+        super_block::{message, Level, NewSuper, Published, SuperFacts},
+    },
+    ondisk::{
+        features::{Features, Incompat, RoCompat},
+        inode::Purpose,
+        superblock::{self, SuperError, Superblock},
+        time, Geometry, Ino,
+    },
+};
+use kernel::prelude::*;
+
+/// Mounts and remounts rext4.
+pub(crate) struct Mount;
+
+/// Smallest block size in bytes, and the unit in which `sb=` counts.
+const MIN_BLOCK_SIZE: u32 = 1024;
+/// Largest link count of a file.
+const LINK_MAX: u32 = 65000;
+
+#[vtable]
+impl ContextOps for Mount {
+    type Fs = Rext4Fs;
+    type Context = Parsed;
+    type Opt = Opt;
+    const PARAMETERS: ParamTable<Opt> = options::PARAMETERS;
+    const SB_FLAGS: u32 = 0;
+
+    fn parse(ctx: &mut Parsed, fc: &FsContext, given: Given<'_, Opt>) -> Result {
+        ctx.take(fc, given)
+    }
+
+    fn fill(ctx: &mut Parsed, mut new: NewSuper<'_, Rext4Fs>, fc: &FsContext) -> Result {
+        let found = find_super(&mut new, ctx)?;
+        check_features(&mut new, &found.raw)?;
+        let options = Options::for_mount(fc, ctx, &found.raw, &found.geometry)?;
+        options::require_rdonly(fc, new.is_rdonly())?;
+
+        let needs_recovery = found.raw.features().has(Incompat::RECOVER);
+        let lenient = needs_recovery && !options.has(Toggles::NOLOAD);
+        let facts = facts(&found.geometry, &options);
+        let info = load(&new, found, options, lenient)?;
+        let mut sb = new.publish::<Super>(info, &facts)?;
+        if journal::prepare(&sb)? {
+            // The replay may have changed anything, the superblock included.
+            let found = find_super_again(&sb, ctx)?;
+            let options = Options::for_mount(fc, ctx, &found.raw, &found.geometry)?;
+            let id = sb.id();
+            let info = SuperInfo::load(id, sb.device(), found.geometry, found.raw, options, false)?;
+            sb = sb.replace(info)?;
+        }
+
+        let root = iget(&sb, Ino::ROOT, Purpose::Path)
+            .inspect_err(|_| message(Level::Err, sb.id(), fmt!(": get root inode failed\n")))?;
+        if !root.is_dir() || root.sectors() == 0 && !is_inline(&root) || root.size() == 0 {
+            message(
+                Level::Err,
+                sb.id(),
+                fmt!(": corrupt root inode, run e2fsck\n"),
+            );
+            return Err(EUCLEAN);
+        }
+        sb.set_root(root)?;
+        sb.show::<sysfs::Surfaces>()?;
+        announce(&sb);
+        Ok(())
+    }
+
+    fn reconfigure(ctx: &mut Parsed, sb: &Sb, fc: &mut FsContext) -> Result {
+        let info = sb.info();
+        let new = info
+            .options
+            .lock()
+            .clone()
+            .for_remount(fc, ctx, &info.geometry)?;
+        info.set_options(new);
+        Ok(())
+    }
+}
+
+fn is_inline(inode: &super::VfsInode) -> bool {
+    inode
+        .data()
+        .flags
+        .contains(crate::ondisk::inode::InodeFlags::INLINE_DATA)
+}
+
+/// A superblock and what it says about the shape of the file system.
+struct Found {
+    raw: KBox<Superblock>,
+    geometry: Geometry,
+}
+
+/// Finds and verifies the superblock, and sets the block size that it asks for.
+///
+/// Errors: EINVAL when there is none or it makes no sense, EIO.
+fn find_super(new: &mut NewSuper<'_, Rext4Fs>, ctx: &Parsed) -> Result<Found> {
+    let size = new.set_min_block_size(MIN_BLOCK_SIZE).inspect_err(|_| {
+        message(Level::Err, new.id(), fmt!(": unable to set blocksize\n"));
+    })?;
+    let raw = read_super(new, ctx, size)?;
+    let wanted = 1u32.wrapping_shl(raw.block_bits());
+    let raw = if wanted == size {
+        raw
+    } else {
+        drop(raw);
+        new.set_block_size(wanted).inspect_err(|_| {
+            message(Level::Err, new.id(), fmt!(": bad block size {}\n", wanted));
+        })?;
+        read_super(new, ctx, wanted)?
+    };
+    let geometry = geometry_of(new.id(), &raw, ctx, new.device_bytes())?;
+    if geometry.block_size() != wanted {
+        message(Level::Err, new.id(), fmt!(": magic mismatch, very weird!\n"));
+        return Err(EINVAL);
+    }
+    Ok(Found { raw, geometry })
+}
+
+/// As [`find_super`], on a superblock that has its block size already.
+fn find_super_again(sb: &Published<'_, Rext4Fs>, ctx: &Parsed) -> Result<Found> {
+    let size = sb.block_size() as u32;
+    let (block, offset) =
+        superblock::location(ctx.sb_block().into(), size.trailing_zeros()).ok_or(EINVAL)?;
+    let buffer = sb.device().read(block)?;
+    let bytes = buffer.get(offset as usize..).ok_or(EINVAL)?;
+    let raw = Superblock::verify(bytes).map_err(|e| refuse(sb.id(), false, e))?;
+    let raw = KBox::new(raw.clone(), GFP_KERNEL)?;
+    let geometry = geometry_of(sb.id(), &raw, ctx, sb.device_bytes())?;
+    if geometry.block_size() != size {
+        message(
+            Level::Err,
+            sb.id(),
+            fmt!(": journal changed the block size\n"),
+        );
+        return Err(EUCLEAN);
+    }
+    Ok(Found { raw, geometry })
+}
+
+fn read_super(
+    new: &NewSuper<'_, Rext4Fs>,
+    ctx: &Parsed,
+    block_size: u32,
+) -> Result<KBox<Superblock>> {
+    let (block, offset) =
+        superblock::location(ctx.sb_block().into(), block_size.trailing_zeros()).ok_or(EINVAL)?;
+    let buffer = new.device().read(block).inspect_err(|_| {
+        message(Level::Err, new.id(), fmt!(": unable to read superblock\n"));
+    })?;
+    let bytes = buffer.get(offset as usize..).ok_or(EINVAL)?;
+    let raw = Superblock::verify(bytes).map_err(|e| refuse(new.id(), new.is_silent(), e))?;
+    Ok(KBox::new(raw.clone(), GFP_KERNEL)?)
+}
+
+fn geometry_of(
+    id: &[u8],
+    raw: &Superblock,
+    ctx: &Parsed,
+    device_bytes: u64,
+) -> Result<Geometry> {
+    // An unreadable feature is refused by name first; the geometry may depend on it.
+    refuse_incompat(id, &raw.features())?;
+    let (block, _) = superblock::location(ctx.sb_block().into(), raw.block_bits()).ok_or(EINVAL)?;
+    Geometry::new(raw, block, Some(device_bytes)).map_err(|e| refuse(id, false, e))
+}
+
+/// Prints why a superblock is no good.
+#[cold]
+fn refuse(id: &[u8], silent: bool, e: SuperError) -> Error {
+    match e {
+        SuperError::BadMagic if silent => (),
+        SuperError::BadMagic => message(
+            Level::Err,
+            id,
+            fmt!(": VFS: Can't find ext4 filesystem\n"),
+        ),
+        SuperError::BadChecksum => message(
+            Level::Err,
+            id,
+            fmt!(": found ext4 filesystem with invalid superblock checksum.  Run e2fsck?\n"),
+        ),
+        e => message(Level::Err, id, fmt!(": {}\n", e.message())),
+    }
+    if e.is_checksum() {
+        EUCLEAN
+    } else {
+        EINVAL
+    }
+}
+
+fn refuse_incompat(id: &[u8], features: &Features) -> Result {
+    if let Some(name) = features.unsupported_incompat() {
+        message(
+            Level::Err,
+            id,
+            fmt!(
+                ": couldn't mount because of unsupported optional feature {}\n",
+                name
+            ),
+        );
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+/// Refuses features that rext4 does not have; those that only forbid writing make the mount
+/// read-only if it may be.
+fn check_features(new: &mut NewSuper<'_, Rext4Fs>, raw: &Superblock) -> Result {
+    let features = raw.features();
+    refuse_incompat(new.id(), &features)?;
+    if new.is_rdonly() {
+        return Ok(());
+    }
+    if features.has(RoCompat::READONLY) {
+        message(Level::Info, new.id(), fmt!(": filesystem is read-only\n"));
+        new.force_rdonly();
+        return Ok(());
+    }
+    if new.device_is_rdonly() {
+        new.force_rdonly();
+        return Ok(());
+    }
+    if let Some(name) = features.unsupported_ro_compat() {
+        message(
+            Level::Err,
+            new.id(),
+            fmt!(
+                ": couldn't mount RDWR because of unsupported optional feature {}\n",
+                name
+            ),
+        );
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+fn facts(geometry: &Geometry, options: &Options) -> SuperFacts {
+    let wide = geometry.inode_size() > 128;
+    SuperFacts {
+        magic: superblock::MAGIC.into(),
+        max_bytes: i64::try_from(geometry.max_extent_bytes()).unwrap_or(i64::MAX),
+        max_links: LINK_MAX,
+        time_min: time::MIN,
+        time_max: if wide {
+            time::MAX_EXTRA
+        } else {
+            time::MAX_PLAIN
+        },
+        time_gran: if wide { 1 } else { 1_000_000_000 },
+        uuid: *geometry.uuid(),
+        posix_acl: options.has(Toggles::POSIX_ACL),
+    }
+}
+
+fn load(
+    new: &NewSuper<'_, Rext4Fs>,
+    found: Found,
+    options: Options,
+    lenient: bool,
+) -> Result<SuperInfo> {
+    SuperInfo::load(
+        new.id(),
+        new.device(),
+        found.geometry,
+        found.raw,
+        options,
+        lenient,
+    )
+}
+
+/// The message of a mount that has worked.
+fn announce(sb: &Sb) {
+    let u = sb.info().geometry.uuid();
+    message(
+        Level::Info,
+        sb.id(),
+        fmt!(": mounted filesystem {} ro\n", Uuid(u)),
+    );
+}
+
+/// A UUID in its usual form.
+struct Uuid<'a>(&'a [u8; 16]);
+
+impl kernel::fmt::Display for Uuid<'_> {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        for (i, b) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{b:02x}")?;
+        }
+        Ok(())
+    }
+}

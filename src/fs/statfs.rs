@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Superblock operations: statfs, options in /proc/mounts, the last unmount.
+
+use super::{options, Rext4Fs, Sb};
+use crate::{
+    linux::{
+        stat::{StatFs, StatFsFacts},
+        super_block::{message, Level, SuperOps},
+        xattr::HandlerTable,
+    },
+    ondisk::{features::Incompat, superblock::MAGIC},
+};
+use kernel::{prelude::*, seq_file::SeqFile};
+
+/// The superblock's operations.
+pub(crate) struct Super;
+
+#[vtable]
+impl SuperOps for Super {
+    type Fs = Rext4Fs;
+    const XATTR: HandlerTable = HandlerTable::of::<super::xattr::Xattr>();
+    const EXPORT: *const crate::linux::bindings::export_operations =
+        crate::linux::export::ExportTable::<super::export::Export>::TABLE;
+
+    fn statfs(sb: &Sb, out: &mut StatFs) -> Result {
+        let info = sb.info();
+        let geo = &info.geometry;
+        let bits = geo.cluster_bits() & 31;
+        let blocks_free = info.free_clusters << bits;
+        let kept = info
+            .raw
+            .r_blocks_count()
+            .saturating_add(reserved_clusters(info) << bits);
+        let overhead = if info.has(options::Toggles::MINIX_DF) {
+            0
+        } else {
+            info.overhead << bits
+        };
+        out.fill(&StatFsFacts {
+            magic: MAGIC.into(),
+            block_size: geo.block_size(),
+            blocks: geo.blocks_count().saturating_sub(overhead),
+            blocks_free,
+            blocks_available: blocks_free.saturating_sub(kept),
+            files: geo.inodes_count().into(),
+            files_free: info.free_inodes,
+            fsid: fsid(geo.uuid()),
+        });
+        Ok(())
+    }
+
+    fn show_options(sb: &Sb, out: &SeqFile) -> Result {
+        sb.info().options.lock().show(out);
+        Ok(())
+    }
+
+    fn put_super(sb: &Sb) {
+        message(Level::Info, sb.id(), fmt!(": unmounting filesystem.\n"));
+    }
+}
+
+/// Clusters that are kept back from everybody, for conversions that cannot fail: 2 % of the file
+/// system, at most 4096. Only extent trees need them.
+pub(crate) fn reserved_clusters(info: &super::super_info::SuperInfo) -> u64 {
+    let geo = &info.geometry;
+    if !geo.has(Incompat::EXTENTS) {
+        return 0;
+    }
+    let clusters = geo.blocks_count() >> (geo.cluster_bits() & 31);
+    (clusters / 50).min(4096)
+}
+
+/// The two halves of the UUID, folded, so that the file system has the same id everywhere.
+fn fsid(uuid: &[u8; 16]) -> u64 {
+    let half = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |b| u64::from_le_bytes(*b));
+    half(uuid.first_chunk()) ^ half(uuid.last_chunk())
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a mounted file system knows about itself.
+//!
+//! Everything here but the counters is set before the first inode is read and does not change
+//! while mounted read-only, so it is read without locks. It owns no buffers: the device is
+//! released before this is freed.
+
+use super::{fault::Fault, meta::Meta, options::{Options, Toggles}, Sb};
+use crate::{
+    engine::{
+        dir::DirFormat,
+        extent_walk::ExtentTree,
+        indirect_walk::IndirectMap,
+        mapping::MapKind,
+        overhead::overhead_clusters,
+        zones::{self, Zone, Zones},
+    },
+    linux::{
+        buffer::{Device, Verified},
+        ratelimit::RateLimit,
+        super_block::{message, Level},
+    },
+    ondisk::{
+        features::Compat,
+        group::GroupDesc,
+        indirect::PointerBits,
+        inode::{Inode, InodeFlags, Purpose, Refused},
+        mount_state::OnError,
+        superblock::Superblock,
+        FileBlock, FsBlock, Geometry, Group, Ino,
+    },
+};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use kernel::{new_mutex, page::PAGE_SIZE, prelude::*, sync::Mutex};
+
+/// The private data of a superblock.
+pub(crate) struct SuperInfo {
+    /// Facts derived from the superblock.
+    pub(crate) geometry: Geometry,
+    /// The superblock as it was found (after journal replay).
+    pub(crate) raw: KBox<Superblock>,
+    /// Mount options. A remount changes them, under s_umount and this lock.
+    pub(crate) options: Pin<KBox<Mutex<Options>>>,
+    /// Those of them that are on or off, to be read without the lock.
+    toggles: AtomicU32,
+    /// `errors=panic`.
+    panics: AtomicBool,
+    /// First block of each group's inode table; 0, where there never is one, for a group whose
+    /// descriptor could not be used.
+    pub(crate) inode_tables: KVVec<u64>,
+    /// Blocks of the file system itself.
+    pub(crate) zones: Zones<KVVec<Zone>>,
+    /// Facts about directories.
+    pub(crate) dir_format: DirFormat,
+    /// How many pointers an indirect block holds.
+    pub(crate) pointer_bits: PointerBits,
+    /// Smallest order of a folio that holds a block; `None` for blocks up to a page.
+    pub(crate) min_folio_order: Option<u32>,
+    /// Sums over the groups.
+    pub(crate) free_clusters: u64,
+    /// See `free_clusters`.
+    pub(crate) free_inodes: u64,
+    /// Clusters that metadata takes, journal included.
+    pub(crate) overhead: u64,
+    /// How many blocks of an inode table are read at once; a power of two, or 0 for one.
+    pub(crate) inode_readahead_blks: AtomicU32,
+    /// Damage that was met since mounting.
+    pub(crate) errors: Errors,
+}
+
+/// Counts damage, and keeps it from flooding the log.
+pub(crate) struct Errors {
+    count: AtomicU32,
+    warnings: AtomicU32,
+    limit: RateLimit,
+}
+
+impl Errors {
+    fn new() -> Self {
+        Self {
+            count: AtomicU32::new(0),
+            warnings: AtomicU32::new(0),
+            // As ext4: ten messages in five seconds.
+            limit: RateLimit::new(5, 10),
+        }
+    }
+
+    /// Notes one more piece of damage; says what `errors=` asks for. On a read-only mount that
+    /// is only `panic`, as in ext4, and the file system is left as it is.
+    pub(crate) fn count(&self, sb: &Sb) {
+        self.count.fetch_add(1, Relaxed);
+        if sb.info().panics.load(Relaxed) && !sb.is_rdonly() {
+            crate::linux::panic::panic(c"rext4-fs: panic forced after error\n");
+        }
+    }
+
+    /// Notes one more warning.
+    pub(crate) fn count_warning(&self) {
+        self.warnings.fetch_add(1, Relaxed);
+    }
+
+    /// Whether a message may be printed now.
+    pub(crate) fn may_print(&self) -> bool {
+        self.limit.allows()
+    }
+
+    /// Pieces of damage since mounting.
+    pub(crate) fn total(&self) -> u32 {
+        self.count.load(Relaxed)
+    }
+
+    /// Warnings since mounting.
+    pub(crate) fn total_warnings(&self) -> u32 {
+        self.warnings.load(Relaxed)
+    }
+}
+
+impl SuperInfo {
+    /// Whether all of `what` is on.
+    #[inline]
+    pub(crate) fn has(&self, what: Toggles) -> bool {
+        Toggles::from_bits(self.toggles.load(Relaxed)).has(what)
+    }
+
+    /// Puts `new` in force: a remount. s_umount is held for writing.
+    pub(crate) fn set_options(&self, new: Options) {
+        self.toggles.store(new.toggles().bits(), Relaxed);
+        self.panics
+            .store(new.on_error() == OnError::Panic, Relaxed);
+        self.inode_readahead_blks
+            .store(new.inode_readahead(), Relaxed);
+        *self.options.lock() = new;
+    }
+
+    /// Whether inode `ino` may map blocks of a zone that is its own.
+    #[inline]
+    pub(crate) fn allows(&self, ino: u64, run: FsBlock, len: u32) -> bool {
+        if !self.zones.overlaps(run, len) {
+            return true;
+        }
+        match u32::try_from(ino).ok().and_then(Ino::new) {
+            Some(ino) => self.zones.allows(run, len, ino),
+            None => false,
+        }
+    }
+
+    /// Asks for the blocks of an inode table around block `nr` of it, in an aligned window, so
+    /// that the inodes of a directory's files come in few requests.
+    #[inline]
+    pub(crate) fn inode_readahead(&self, sb: &Sb, table: u64, nr: u32) {
+        let window = self.inode_readahead_blks.load(Relaxed);
+        if window <= 1 || sb.device().is_cached(table.wrapping_add(nr.into())) {
+            return;
+        }
+        let first = nr & !window.wrapping_sub(1);
+        let end = first
+            .saturating_add(window)
+            .min(self.geometry.itable_blocks_per_group());
+        let len = end.saturating_sub(first);
+        sb.device()
+            .read_ahead(table.wrapping_add(first.into()), len);
+    }
+
+    /// Derives everything from the superblock and what it leads to: group descriptors, and the
+    /// journal's blocks.
+    ///
+    /// With `lenient` a descriptor that makes no sense only takes its group out: before the
+    /// journal has been replayed it may be one that a crash left half-written.
+    ///
+    /// Errors: EUCLEAN with a message, EIO, ENOMEM.
+    pub(crate) fn load(
+        id: &[u8],
+        device: Device<'_>,
+        geometry: Geometry,
+        raw: KBox<Superblock>,
+        options: Options,
+        lenient: bool,
+    ) -> Result<Self> {
+        let table = read_descriptors(device, &geometry)?;
+        let desc_size = usize::from(geometry.desc_size());
+        let bytes = |group: Group| {
+            let start = (group.get() as usize).saturating_mul(desc_size);
+            table.get(start..).unwrap_or(&[])
+        };
+
+        let groups = geometry.groups_count();
+        let mut inode_tables = KVVec::with_capacity(groups as usize, GFP_KERNEL)?;
+        let mut free_clusters = 0u64;
+        let mut free_inodes = 0u64;
+        let mut complaints = 0u32;
+        for number in 0..groups {
+            let group = Group::new(number);
+            let verified = GroupDesc::verify(&geometry, group, bytes(group));
+            let complaint = verified.as_ref().err().copied();
+            let desc = verified.or_else(|e| {
+                if e.allows_reading() {
+                    GroupDesc::parse(&geometry, group, bytes(group))
+                } else {
+                    Err(e)
+                }
+            });
+            if let (Some(e), false) = (complaint, lenient) {
+                complaints = complaints.saturating_add(1);
+                // Enough to see what is wrong, also where every group is.
+                if complaints <= 10 {
+                    message(
+                        Level::Err,
+                        id,
+                        fmt!(": group descriptor {}: {}\n", number, e.message()),
+                    );
+                }
+            }
+            match desc {
+                Ok(desc) => {
+                    free_clusters = free_clusters.saturating_add(desc.free_clusters().into());
+                    free_inodes = free_inodes.saturating_add(desc.free_inodes().into());
+                    inode_tables.push(desc.inode_table().get(), GFP_KERNEL)?;
+                }
+                Err(_) if lenient => inode_tables.push(0, GFP_KERNEL)?,
+                Err(_) => {
+                    message(Level::Err, id, fmt!(": group descriptors corrupted!\n"));
+                    return Err(EUCLEAN);
+                }
+            }
+        }
+
+        let mut zones = KVVec::new();
+        let collected = zones::collect(
+            &geometry,
+            |group| GroupDesc::parse(&geometry, group, bytes(group)).map_err(|_| EUCLEAN),
+            |zone| Ok(zones.push(zone, GFP_KERNEL)?),
+        );
+        match collected {
+            Err(e) if !lenient => return Err(e),
+            _ => (),
+        }
+
+        let pointer_bits = PointerBits::from_block_bits(geometry.block_bits()).ok_or(EINVAL)?;
+        let journal_blocks = match journal_zone(device, &geometry, &raw, &inode_tables, &mut zones) {
+            Ok(blocks) => blocks,
+            // Whether the journal is needed is not decided here.
+            Err(Fault::Errno(e)) if e == ENOMEM => return Err(e),
+            Err(_) => 0,
+        };
+        let zones = match Zones::build(&geometry, zones) {
+            Ok(zones) => zones,
+            Err(e) if lenient => {
+                let _ = e;
+                Zones::build(&geometry, KVVec::new()).map_err(|_| EUCLEAN)?
+            }
+            Err(e) => {
+                message(
+                    Level::Err,
+                    id,
+                    fmt!(": failed to initialize system zone: {}\n", e.message()),
+                );
+                return Err(EUCLEAN);
+            }
+        };
+        let (mut overhead, complete) =
+            overhead_clusters(&geometry, raw.overhead_clusters(), &zones);
+        if !complete {
+            overhead = overhead.saturating_add(journal_blocks >> (geometry.cluster_bits() & 31));
+        }
+
+        let page_bits = PAGE_SIZE.trailing_zeros();
+        Ok(Self {
+            dir_format: DirFormat::new(&geometry),
+            pointer_bits,
+            min_folio_order: geometry
+                .block_bits()
+                .checked_sub(page_bits)
+                .filter(|order| *order > 0),
+            inode_readahead_blks: AtomicU32::new(options.inode_readahead()),
+            geometry,
+            raw,
+            toggles: AtomicU32::new(options.toggles().bits()),
+            panics: AtomicBool::new(options.on_error() == OnError::Panic),
+            options: KBox::pin_init(new_mutex!(options), GFP_KERNEL)?,
+            inode_tables,
+            zones,
+            free_clusters,
+            free_inodes,
+            overhead,
+            errors: Errors::new(),
+        })
+    }
+}
+
+/// Copies all group descriptors into memory: what is checked is then what is used.
+///
+/// Errors: EIO, ENOMEM; EUCLEAN for a descriptor block that is not on the device.
+fn read_descriptors(device: Device<'_>, geometry: &Geometry) -> Result<KVVec<u8>> {
+    let blocks = geometry.gdt_blocks();
+    let per_block = (geometry.descs_per_block() as usize)
+        .saturating_mul(geometry.desc_size().into());
+    let mut table =
+        KVVec::with_capacity(per_block.saturating_mul(blocks as usize), GFP_KERNEL)?;
+    for nr in 0..blocks {
+        let block = geometry.gdt_block(nr).ok_or(EUCLEAN)?;
+        let buffer = device.read(block.get())?;
+        table.extend_from_slice(buffer.get(..per_block).ok_or(EUCLEAN)?, GFP_KERNEL)?;
+    }
+    Ok(table)
+}
+
+/// Adds the blocks of an internal journal to the zones, owned by its inode, and returns how many
+/// blocks the journal has.
+///
+/// Errors: what is wrong with the journal's inode or its block map.
+fn journal_zone(
+    device: Device<'_>,
+    geometry: &Geometry,
+    raw: &Superblock,
+    inode_tables: &[u64],
+    zones: &mut KVVec<Zone>,
+) -> Result<u64, Fault> {
+    let Some(ino) = Ino::new(raw.journal_inum()) else {
+        return Ok(0);
+    };
+    if !geometry.has(Compat::HAS_JOURNAL) || geometry.check_ino(ino.get()).is_none() {
+        return Ok(0);
+    }
+    let loc = geometry.inode_location(ino);
+    let table = *inode_tables
+        .get(loc.group.get() as usize)
+        .ok_or(Fault::Errno(EUCLEAN))?;
+    let buffer = device.read(table.wrapping_add(loc.block.into()))?;
+    let slot = buffer.get(loc.offset as usize..).ok_or(Fault::Errno(EUCLEAN))?;
+    let inode = Inode::verify(geometry, ino, slot, Purpose::Special).map_err(|e| match e {
+        Refused::Stale => Fault::Errno(ESTALE),
+        Refused::Corrupt(e) => Fault::Corrupt(e.into()),
+    })?;
+    let end = FileBlock::new(
+        u32::try_from(inode.size() >> (geometry.block_bits() & 63)).unwrap_or(u32::MAX),
+    );
+    let mut pushed = Ok(());
+    let mut at = FileBlock::ZERO;
+    // Each turn goes on behind the range that was found.
+    while at < end {
+        let m = if inode.flags().contains(InodeFlags::EXTENTS) {
+            ExtentTree::new(inode.i_block(), inode.csum_seed(), geometry)
+                .lookup(&Meta::of_device(device, Verified::Extent), at)?
+        } else {
+            let bits = PointerBits::from_block_bits(geometry.block_bits())
+                .ok_or(Fault::Errno(EINVAL))?;
+            IndirectMap::new(inode.i_block(), bits, geometry)
+                .lookup(&Meta::of_device(device, Verified::Indirect), at)?
+        };
+        if let MapKind::Written(start) = m.kind {
+            pushed = zones.push(Zone::owned(start, m.len, ino), GFP_KERNEL);
+        }
+        if pushed.is_err() || m.end() <= at {
+            break;
+        }
+        at = m.end();
+    }
+    pushed.map_err(|e| Fault::Errno(e.into()))?;
+    Ok(inode.size() >> (geometry.block_bits() & 63))
+}
