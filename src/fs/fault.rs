@@ -46,7 +46,7 @@ impl Fault {
                     message(
                         Level::Err,
                         sb.id(),
-                        fmt!(": error: inode #{}: {}: {}\n", ino, what, c.message()),
+                        fmt!("error: inode #{}: {}: {}\n", ino, what, c.message()),
                     );
                 }
                 EUCLEAN

@@ -69,12 +69,12 @@ impl ContextOps for Mount {
         }
 
         let root = iget(&sb, Ino::ROOT, Purpose::Path)
-            .inspect_err(|_| message(Level::Err, sb.id(), fmt!(": get root inode failed\n")))?;
+            .inspect_err(|_| message(Level::Err, sb.id(), fmt!("get root inode failed\n")))?;
         if !root.is_dir() || root.sectors() == 0 && !is_inline(&root) || root.size() == 0 {
             message(
                 Level::Err,
                 sb.id(),
-                fmt!(": corrupt root inode, run e2fsck\n"),
+                fmt!("corrupt root inode, run e2fsck\n"),
             );
             return Err(EUCLEAN);
         }
@@ -114,7 +114,7 @@ struct Found {
 /// Errors: EINVAL when there is none or it makes no sense, EIO.
 fn find_super(new: &mut NewSuper<'_, Rext4Fs>, ctx: &Parsed) -> Result<Found> {
     let size = new.set_min_block_size(MIN_BLOCK_SIZE).inspect_err(|_| {
-        message(Level::Err, new.id(), fmt!(": unable to set blocksize\n"));
+        message(Level::Err, new.id(), fmt!("unable to set blocksize\n"));
     })?;
     let raw = read_super(new, ctx, size)?;
     let wanted = 1u32.wrapping_shl(raw.block_bits());
@@ -123,13 +123,13 @@ fn find_super(new: &mut NewSuper<'_, Rext4Fs>, ctx: &Parsed) -> Result<Found> {
     } else {
         drop(raw);
         new.set_block_size(wanted).inspect_err(|_| {
-            message(Level::Err, new.id(), fmt!(": bad block size {}\n", wanted));
+            message(Level::Err, new.id(), fmt!("bad block size {}\n", wanted));
         })?;
         read_super(new, ctx, wanted)?
     };
     let geometry = geometry_of(new.id(), &raw, ctx, new.device_bytes())?;
     if geometry.block_size() != wanted {
-        message(Level::Err, new.id(), fmt!(": magic mismatch, very weird!\n"));
+        message(Level::Err, new.id(), fmt!("magic mismatch, very weird!\n"));
         return Err(EINVAL);
     }
     Ok(Found { raw, geometry })
@@ -149,7 +149,7 @@ fn find_super_again(sb: &Published<'_, Rext4Fs>, ctx: &Parsed) -> Result<Found> 
         message(
             Level::Err,
             sb.id(),
-            fmt!(": journal changed the block size\n"),
+            fmt!("journal changed the block size\n"),
         );
         return Err(EUCLEAN);
     }
@@ -164,7 +164,7 @@ fn read_super(
     let (block, offset) =
         superblock::location(ctx.sb_block().into(), block_size.trailing_zeros()).ok_or(EINVAL)?;
     let buffer = new.device().read(block).inspect_err(|_| {
-        message(Level::Err, new.id(), fmt!(": unable to read superblock\n"));
+        message(Level::Err, new.id(), fmt!("unable to read superblock\n"));
     })?;
     let bytes = buffer.get(offset as usize..).ok_or(EINVAL)?;
     let raw = Superblock::verify(bytes).map_err(|e| refuse(new.id(), new.is_silent(), e))?;
@@ -191,14 +191,14 @@ fn refuse(id: &[u8], silent: bool, e: SuperError) -> Error {
         SuperError::BadMagic => message(
             Level::Err,
             id,
-            fmt!(": VFS: Can't find ext4 filesystem\n"),
+            fmt!("VFS: Can't find ext4 filesystem\n"),
         ),
         SuperError::BadChecksum => message(
             Level::Err,
             id,
-            fmt!(": found ext4 filesystem with invalid superblock checksum.  Run e2fsck?\n"),
+            fmt!("found ext4 filesystem with invalid superblock checksum.  Run e2fsck?\n"),
         ),
-        e => message(Level::Err, id, fmt!(": {}\n", e.message())),
+        e => message(Level::Err, id, fmt!("{}\n", e.message())),
     }
     if e.is_checksum() {
         EUCLEAN
@@ -213,7 +213,7 @@ fn refuse_incompat(id: &[u8], features: &Features) -> Result {
             Level::Err,
             id,
             fmt!(
-                ": couldn't mount because of unsupported optional feature {}\n",
+                "couldn't mount because of unsupported optional feature {}\n",
                 name
             ),
         );
@@ -231,7 +231,7 @@ fn check_features(new: &mut NewSuper<'_, Rext4Fs>, raw: &Superblock) -> Result {
         return Ok(());
     }
     if features.has(RoCompat::READONLY) {
-        message(Level::Info, new.id(), fmt!(": filesystem is read-only\n"));
+        message(Level::Info, new.id(), fmt!("filesystem is read-only\n"));
         new.force_rdonly();
         return Ok(());
     }
@@ -244,7 +244,7 @@ fn check_features(new: &mut NewSuper<'_, Rext4Fs>, raw: &Superblock) -> Result {
             Level::Err,
             new.id(),
             fmt!(
-                ": couldn't mount RDWR because of unsupported optional feature {}\n",
+                "couldn't mount RDWR because of unsupported optional feature {}\n",
                 name
             ),
         );
@@ -293,7 +293,7 @@ fn announce(sb: &Sb) {
     message(
         Level::Info,
         sb.id(),
-        fmt!(": mounted filesystem {} ro\n", Uuid(u)),
+        fmt!("mounted filesystem {} ro\n", Uuid(u)),
     );
 }
 

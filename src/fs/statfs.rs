@@ -56,7 +56,7 @@ impl SuperOps for Super {
     }
 
     fn put_super(sb: &Sb) {
-        message(Level::Info, sb.id(), fmt!(": unmounting filesystem.\n"));
+        message(Level::Info, sb.id(), fmt!("unmounting filesystem.\n"));
     }
 }
 

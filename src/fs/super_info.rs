@@ -207,7 +207,7 @@ impl SuperInfo {
                     message(
                         Level::Err,
                         id,
-                        fmt!(": group descriptor {}: {}\n", number, e.message()),
+                        fmt!("group descriptor {}: {}\n", number, e.message()),
                     );
                 }
             }
@@ -219,7 +219,7 @@ impl SuperInfo {
                 }
                 Err(_) if lenient => inode_tables.push(0, GFP_KERNEL)?,
                 Err(_) => {
-                    message(Level::Err, id, fmt!(": group descriptors corrupted!\n"));
+                    message(Level::Err, id, fmt!("group descriptors corrupted!\n"));
                     return Err(EUCLEAN);
                 }
             }
@@ -253,7 +253,7 @@ impl SuperInfo {
                 message(
                     Level::Err,
                     id,
-                    fmt!(": failed to initialize system zone: {}\n", e.message()),
+                    fmt!("failed to initialize system zone: {}\n", e.message()),
                 );
                 return Err(EUCLEAN);
             }
