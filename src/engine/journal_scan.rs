@@ -510,6 +510,8 @@ mod tests {
             log.descriptor(1, &[100]);
             log.commit(1);
         }
+        log.put(Log::header(REVOKE, 1));
+        assert_eq!(log.at, 1);
         assert_eq!(log.scan(), Err(LogError::Endless));
     }
 
