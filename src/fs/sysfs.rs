@@ -13,7 +13,7 @@ use crate::{
         capability,
         super_block::{message, Level},
         surfaces::{feature, Driver, SuperSurfaces},
-        sysfs::{parse_number, Attribute, Page},
+        sysfs::{Attribute, Page, Text},
     },
     ondisk::mount_state::ErrorEntry,
 };
@@ -116,8 +116,8 @@ fn text(page: &mut Page<'_>, value: &[u8]) -> Result {
 }
 
 /// Takes 0 or a power of two.
-fn set_inode_readahead(sb: &Sb, text: &CStr) -> Result {
-    let blocks = parse_number(text)?;
+fn set_inode_readahead(sb: &Sb, text: Text<'_>) -> Result {
+    let blocks = text.number()?;
     if blocks != 0 && (!blocks.is_power_of_two() || blocks > MAX_INODE_READAHEAD) {
         return Err(EINVAL);
     }
@@ -128,11 +128,11 @@ fn set_inode_readahead(sb: &Sb, text: &CStr) -> Result {
 }
 
 /// Reports the text as damage: lets an administrator see what `errors=` and the monitoring do.
-fn trigger_error(sb: &Sb, text: &CStr) -> Result {
+fn trigger_error(sb: &Sb, text: Text<'_>) -> Result {
     if !capability::sys_admin() {
         return Err(EPERM);
     }
-    let text = text.to_bytes();
+    let text = text.bytes();
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     if !text.is_empty() {
         message(

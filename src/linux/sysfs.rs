@@ -107,12 +107,41 @@ impl Page<'_> {
     }
 }
 
+/// What was written to an attribute.
+///
+/// # Invariants
+///
+/// A NUL follows the slice.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a>(&'a [u8]);
+
+impl<'a> Text<'a> {
+    /// As it was written.
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// A number as the kernel's other attributes take it: spaces in front, decimal, `0x`
+    /// hexadecimal or `0` octal, and a line feed at the end.
+    ///
+    /// Errors: EINVAL, ERANGE.
+    pub(crate) fn number(self) -> Result<u64> {
+        let mut value: c_ulonglong = 0;
+        // SAFETY: by the type invariant the text is NUL-terminated, and `skip_spaces` returns a
+        // pointer into it.
+        to_result(unsafe {
+            bindings::kstrtoull(bindings::skip_spaces(self.0.as_ptr().cast()), 0, &mut value)
+        })?;
+        Ok(value)
+    }
+}
+
 /// A file of an [`Object`].
 #[repr(C)]
 pub(crate) struct Attribute<C: 'static> {
     raw: bindings::attribute,
     show: Option<fn(&C, &mut Page<'_>) -> Result>,
-    store: Option<fn(&C, &CStr) -> Result>,
+    store: Option<fn(&C, Text<'_>) -> Result>,
 }
 
 impl<C: 'static> Attribute<C> {
@@ -125,13 +154,13 @@ impl<C: 'static> Attribute<C> {
     pub(crate) const fn rw(
         name: &'static CStr,
         show: fn(&C, &mut Page<'_>) -> Result,
-        store: fn(&C, &CStr) -> Result,
+        store: fn(&C, Text<'_>) -> Result,
     ) -> Self {
         Self::new(name, 0o644, Some(show), Some(store))
     }
 
     /// A file that can only be written, by root.
-    pub(crate) const fn wo(name: &'static CStr, store: fn(&C, &CStr) -> Result) -> Self {
+    pub(crate) const fn wo(name: &'static CStr, store: fn(&C, Text<'_>) -> Result) -> Self {
         Self::new(name, 0o200, None, Some(store))
     }
 
@@ -139,7 +168,7 @@ impl<C: 'static> Attribute<C> {
         name: &'static CStr,
         mode: u16,
         show: Option<fn(&C, &mut Page<'_>) -> Result>,
-        store: Option<fn(&C, &CStr) -> Result>,
+        store: Option<fn(&C, Text<'_>) -> Result>,
     ) -> Self {
         // SAFETY: pointers and numbers, and with lockdep a key and a flag, of all of which zero is
         // a value: lockdep then takes the address of the key inside.
@@ -292,8 +321,9 @@ impl<C: Sync + 'static> Object<C> {
         // SAFETY: we are a callback.
         let (target, attribute) = unsafe { Self::of(kobj, attribute) };
         from_result(|| {
-            // SAFETY: kernfs puts a NUL behind what was written.
-            let text = unsafe { CStr::from_char_ptr(buf) };
+            // SAFETY: kernfs passes what was written, `len` bytes, and puts a NUL behind it; it is
+            // ours during this call.
+            let text = Text(unsafe { slice::from_raw_parts(buf.cast(), len) });
             (attribute.store.ok_or(EIO)?)(target, text)?;
             Ok(isize::try_from(len)?)
         })
@@ -321,17 +351,4 @@ impl<C: 'static> PinnedDrop for Object<C> {
         }
         self.released.wait_for_completion();
     }
-}
-
-/// A number as the kernel's other attributes take it: spaces in front, decimal, `0x` hexadecimal
-/// or `0` octal, and a line feed at the end.
-///
-/// Errors: EINVAL, ERANGE.
-pub(crate) fn parse_number(text: &CStr) -> Result<u64> {
-    let mut value: c_ulonglong = 0;
-    // SAFETY: the text is NUL-terminated, and `skip_spaces` returns a pointer into it.
-    to_result(unsafe {
-        bindings::kstrtoull(bindings::skip_spaces(text.as_char_ptr()), 0, &mut value)
-    })?;
-    Ok(value)
 }

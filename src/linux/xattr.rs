@@ -125,7 +125,7 @@ impl<T: XattrOps> Handlers<T> {
                     Inode::<T::Fs>::from_raw(inode),
                     // CAST: `HANDLERS` put a byte there.
                     (*handler).flags as u8,
-                    CStr::from_char_ptr(name).to_bytes(),
+                    slice::from_raw_parts(name.cast::<u8>(), bindings::strlen(name)),
                 )
             };
             let len = match NonNull::new(buffer.cast::<u8>()) {
