@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod engine;
+pub mod fuzz;
 pub mod ondisk;
 
 /// Checksums for the host build, from the `crc` crate; in the module the kernel's take this place.

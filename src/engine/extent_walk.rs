@@ -254,8 +254,11 @@ impl<'a, B: BlockBounds> ExtentTree<'a, B> {
             return Ok(extent.into());
         }
         let to = next.unwrap_or(found.to);
-        if to <= at || to > found.to {
+        if to <= at {
             return Err(ExtentError::Unsorted);
+        }
+        if to > found.to {
+            return Err(ExtentError::OutsideParent);
         }
         Ok(Mapping::hole(extent.end(), to))
     }
