@@ -10,6 +10,8 @@
 #[allow(dead_code, unused_imports)]
 mod engine;
 mod fs;
+#[path = "../kunit/mod.rs"]
+mod kunit;
 mod linux;
 #[allow(dead_code, unused_imports)]
 mod ondisk;

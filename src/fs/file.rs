@@ -5,6 +5,7 @@
 use super::{
     inode::{InodeInfo, MapKind},
     io::{Read, Report},
+    map,
     Rext4Fs, VfsInode,
 };
 use crate::{
@@ -66,7 +67,27 @@ fn takes_direct_io(info: &InodeInfo) -> bool {
     )
 }
 
-/// Inode operations of regular files and special files.
+/// Inode operations of devices, FIFOs and sockets.
+pub(crate) struct SpecialInode;
+
+#[vtable]
+impl InodeOps for SpecialInode {
+    type Fs = Rext4Fs;
+
+    fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
+        getattr(inode, stat);
+    }
+
+    fn listxattr(inode: &VfsInode, out: &mut ListBuffer<'_>) -> Result {
+        super::xattr::list(inode, out)
+    }
+
+    fn get_acl(inode: &VfsInode, kind: AclKind) -> Result<Option<PosixAcl>> {
+        super::acl::get(inode, kind)
+    }
+}
+
+/// Inode operations of regular files.
 pub(crate) struct FileInode;
 
 #[vtable]
@@ -75,9 +96,6 @@ impl InodeOps for FileInode {
 
     fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
         getattr(inode, stat);
-        if !inode.is_regular() {
-            return;
-        }
         let info = inode.data();
         if stat.wants(stat::DIOALIGN) {
             let (memory, offset) = if takes_direct_io(info) {
@@ -146,6 +164,11 @@ pub(crate) fn fiemap(
     start: u64,
     len: u64,
 ) -> Result {
+    // The report itself fills the extent status cache.
+    info.take_cache_flag();
+    if info.take_cache_flag() {
+        map::precache(inode)?;
+    }
     if info.take_xattr_flag() {
         return iomap::fiemap::<super::xattr::XattrExtents>(inode, info, start, len);
     }

@@ -12,7 +12,7 @@
 use super::{
     dir::{Dir, DirInode},
     fault::Fault,
-    file::{File, FileInode},
+    file::{File, FileInode, SpecialInode},
     io::{Read, Report},
     map,
     meta::FileBounds,
@@ -292,7 +292,7 @@ fn fill(
         version: raw.version(&sbi.geometry),
     });
 
-    let has_xattrs = raw.xattr_space().is_some() || raw.xattr_block().is_some();
+    let may_have_acl = super::xattr::may_have_acl(sbi, &raw);
     let info = new.data_mut().project();
     *info.block = *raw.i_block();
     *info.map_kind = map_kind;
@@ -304,7 +304,7 @@ fn fill(
     *info.crtime = raw.has_crtime().then(|| raw.crtime());
     *info.projid = raw.projid(&sbi.geometry);
 
-    if !has_xattrs {
+    if !may_have_acl {
         new.has_no_acl();
     }
     match file_type {
@@ -313,7 +313,7 @@ fn fill(
         FileType::Symlink => {
             new.set_symlink::<Symlink>(fast_link.then_some(InodeInfo::fast_link))
         }
-        _ => new.set_special::<FileInode>(raw.mode(), raw.rdev()),
+        _ => new.set_special::<SpecialInode>(raw.mode(), raw.rdev()),
     }
     Ok(new.finish())
 }

@@ -115,6 +115,20 @@ pub(crate) fn verify_root(
     }
 }
 
+/// Reads the whole block map of `inode` into the cache (FIEMAP_FLAG_CACHE). May sleep.
+///
+/// Errors: EUCLEAN (reported), EIO; ERESTARTSYS when the task is being killed.
+pub(crate) fn precache(inode: &VfsInode) -> Result {
+    let mut at = FileBlock::ZERO;
+    // Each turn goes past a range; there are at most as many as blocks on the device.
+    while at < FileBlock::END {
+        let (m, _) = lookup(inode, at, false)?;
+        at = m.end().max(at.saturating_add(1));
+        crate::linux::sched::relax()?;
+    }
+    Ok(())
+}
+
 /// Gives back the memory of an inode's cache: it is being evicted.
 pub(crate) fn forget(inode: &VfsInode) {
     let info = inode.data();

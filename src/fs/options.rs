@@ -695,6 +695,17 @@ impl Options {
         self.inode_readahead
     }
 
+    /// Sets the blocks of the inode table to read at a time, 0 or a power of 2: changed in sysfs.
+    pub(crate) fn set_inode_readahead(&mut self, blocks: u32) {
+        self.inode_readahead = blocks;
+    }
+
+    /// Where the superblock is that was mounted, in units of 1 KiB.
+    #[inline]
+    pub(crate) fn sb_block(&self) -> u32 {
+        self.sb_block
+    }
+
     /// The external journal that the mount names (`journal_dev=`, `journal_path=`), in the
     /// encoding of `s_journal_dev`.
     #[inline]

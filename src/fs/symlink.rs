@@ -2,7 +2,7 @@
 
 //! Symbolic links whose text is not in the inode's private data: in a block, or inline.
 
-use super::{file, io, map, Rext4Fs, VfsInode};
+use super::{fault::Fault, file, io, map, Rext4Fs, VfsInode};
 use crate::{
     engine::mapping::MapKind as Kind,
     linux::{
@@ -11,7 +11,7 @@ use crate::{
         stat::KStat,
         xattr::ListBuffer,
     },
-    ondisk::{inode::InodeFlags, FileBlock},
+    ondisk::{dir::DirError, inode::InodeFlags, Corrupt, FileBlock},
 };
 use kernel::prelude::*;
 
@@ -30,7 +30,8 @@ impl InodeOps for Symlink {
         // A link is at most one block long; its text ends where the size says, or at a NUL.
         let (m, _) = map::lookup(inode, FileBlock::ZERO, false)?;
         let Kind::Written(block) = m.kind else {
-            return Err(EUCLEAN);
+            return Err(Fault::from(Corrupt::from(DirError::Hole))
+                .report_inode(inode, "symbolic link"));
         };
         let buffer = inode.super_block().device().read(block.get())?;
         let len = usize::try_from(size).map_err(|_| EUCLEAN)?;

@@ -115,15 +115,18 @@ fn text(page: &mut Page<'_>, value: &[u8]) -> Result {
     page.push(b"\n")
 }
 
-/// Takes 0 or a power of two.
+/// Takes 0 or a power of two. The option of this name changes as well, as shown and for the next
+/// remount.
 fn set_inode_readahead(sb: &Sb, text: Text<'_>) -> Result {
     let blocks = text.number()?;
     if blocks != 0 && (!blocks.is_power_of_two() || blocks > MAX_INODE_READAHEAD) {
         return Err(EINVAL);
     }
-    sb.info()
-        .inode_readahead_blks
-        .store(u32::try_from(blocks)?, Relaxed);
+    let blocks = u32::try_from(blocks)?;
+    let info = sb.info();
+    let mut options = info.options.lock();
+    options.set_inode_readahead(blocks);
+    info.inode_readahead_blks.store(blocks, Relaxed);
     Ok(())
 }
 

@@ -8,7 +8,12 @@
 //! that the file system is sound, not that it is safe to be careless.
 
 use super::bindings;
-use core::{marker::PhantomData, ops::Deref, ptr::NonNull, slice};
+use core::{
+    marker::PhantomData,
+    ops::Deref,
+    ptr::{self, NonNull},
+    slice,
+};
 use kernel::prelude::*;
 
 /// The device of a superblock, through the buffer cache, in blocks of the superblock's size.
@@ -104,6 +109,26 @@ impl<'a> Device<'a> {
         }
     }
 
+    /// Whether the device itself cannot be written.
+    pub(crate) fn is_rdonly(self) -> bool {
+        // SAFETY: the device is open.
+        unsafe { bindings::bdev_read_only(self.bdev.as_ptr()) }
+    }
+
+    /// Makes the device put on its medium what it has been sent.
+    ///
+    /// Errors: EIO.
+    pub(crate) fn flush(self) -> Result {
+        // SAFETY: the device is open.
+        super::super_block::check(unsafe { bindings::blkdev_issue_flush(self.bdev.as_ptr()) })
+    }
+
+    /// Forgets all buffers that are clean and not held, and with them that they were verified.
+    pub(crate) fn invalidate(self) {
+        // SAFETY: the device is open.
+        unsafe { bindings::invalidate_bdev(self.bdev.as_ptr()) };
+    }
+
     /// Writes back every dirty buffer of the device and waits.
     ///
     /// Errors: EIO.
@@ -147,6 +172,37 @@ impl Buffer<'_> {
                 &raw mut (*self.bh.as_ptr()).b_state,
             )
         };
+    }
+
+    /// Replaces the bytes from `offset` on by `bytes`, and waits until the block is written. What
+    /// else is in the block stays.
+    ///
+    /// Errors: EINVAL for bytes that do not fit the block; EIO.
+    pub(crate) fn write_through(&mut self, offset: usize, bytes: &[u8]) -> Result {
+        let bh = self.bh.as_ptr();
+        let end = offset.checked_add(bytes.len()).ok_or(EINVAL)?;
+        if end > self.len() {
+            return Err(EINVAL);
+        }
+        // SAFETY: by the type invariant the block is mapped, and the range is inside it. The lock
+        // keeps the block from being written half-changed; `&mut` says that no slice of ours leads
+        // into it. A write that failed before leaves the buffer not up to date, though in memory
+        // it is: say so, as `mark_buffer_dirty` wants it.
+        unsafe {
+            bindings::lock_buffer(bh);
+            ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                (*bh).b_data.cast::<u8>().add(offset),
+                bytes.len(),
+            );
+            bindings::set_buffer_bit(
+                bindings::bh_state_bits_BH_Uptodate as usize,
+                &raw mut (*bh).b_state,
+            );
+            bindings::unlock_buffer(bh);
+            bindings::mark_buffer_dirty(bh);
+            super::super_block::check(bindings::sync_dirty_buffer(bh))
+        }
     }
 
     /// The physical block number.

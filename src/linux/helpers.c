@@ -198,6 +198,11 @@ __rext4_helper void rext4_helper_brelse(struct buffer_head *bh)
 	brelse(bh);
 }
 
+__rext4_helper void rext4_helper_lock_buffer(struct buffer_head *bh)
+{
+	lock_buffer(bh);
+}
+
 __rext4_helper void rext4_helper_set_buffer_bit(unsigned long nr, unsigned long *addr)
 {
 	set_bit(nr, addr);

@@ -72,7 +72,7 @@ impl<F: FileSystem> SuperBlock<F> {
         // anything else is gone. `s_id` is NUL-terminated and does not change.
         unsafe {
             let private = &*(*self.as_raw()).s_fs_info.cast::<Private<F>>();
-            let id = CStr::from_char_ptr((&raw const (*self.as_raw()).s_id).cast());
+            let id = super::cstr::from_ptr((&raw const (*self.as_raw()).s_id).cast());
             private.surfaces.fill::<T>(self, id, dirs.clone())
         }
     }
@@ -179,7 +179,7 @@ unsafe fn id_bytes<'a>(sb: *mut bindings::super_block) -> &'a [u8] {
     // SAFETY: by contract; `s_id` is an array inside the superblock, NUL-terminated by the VFS.
     unsafe {
         let id = &raw const (*sb).s_id;
-        CStr::from_ptr(id.cast()).to_bytes()
+        super::cstr::from_ptr(id.cast()).to_bytes()
     }
 }
 

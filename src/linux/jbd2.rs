@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! jbd2: the kernel's journal.
+//!
+//! The life of a journal is a typestate: [`Journal::open`] reads its superblock,
+//! [`Journal::load`] replays what a crash left in it and turns it into a [`LoadedJournal`], and
+//! dropping either destroys it, once. A journal that has been loaded is marked as empty on disk
+//! when it is destroyed.
+//!
+//! Where the journal's blocks are is told to jbd2 beforehand, in a [`BlockMap`]: during a replay
+//! the journal's inode and its block map are metadata like any other, and may be overwritten.
+
+use super::{bindings, fs_type::FileSystem, inode::Inode, super_block::check};
+use core::{marker::PhantomData, mem, ptr::NonNull};
+use kernel::{
+    error::from_err_ptr,
+    ffi::c_int,
+    prelude::*,
+    rbtree::RBTree,
+    sync::aref::ARef,
+};
+
+/// Consecutive blocks of a journal that are consecutive on the device, too.
+struct Run {
+    /// The first of them, counted from the start of the journal.
+    logical: u32,
+    len: u32,
+    /// Where it is on the device.
+    physical: u64,
+}
+
+/// Where the blocks of a journal are, without a hole.
+///
+/// # Invariants
+///
+/// Runs are in the order of their logical blocks, and each begins where the one before ends; the
+/// first begins at 0, the last ends at `len`.
+pub(crate) struct BlockMap {
+    runs: KVVec<Run>,
+    /// The same by place on the device: last block of a run, first block of it.
+    places: RBTree<u64, u64>,
+    len: u32,
+}
+
+impl BlockMap {
+    /// A map of no blocks.
+    pub(crate) fn new() -> Self {
+        Self {
+            runs: KVVec::new(),
+            places: RBTree::new(),
+            len: 0,
+        }
+    }
+
+    /// Blocks of the journal that are mapped.
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Adds `len` blocks from `physical` on, behind those that are mapped.
+    ///
+    /// Errors: EUCLEAN for nothing at all, for blocks beyond the end of all devices, and for
+    /// blocks that are mapped already; ENOMEM.
+    pub(crate) fn push(&mut self, physical: u64, len: u32) -> Result {
+        let end = self.len.checked_add(len).ok_or(EUCLEAN)?;
+        let last = u64::from(len)
+            .checked_sub(1)
+            .and_then(|more| physical.checked_add(more))
+            .ok_or(EUCLEAN)?;
+        if self.overlaps(physical, last) {
+            return Err(EUCLEAN);
+        }
+        self.places
+            .try_create_and_insert(last, physical, GFP_KERNEL)?;
+        let run = Run {
+            logical: self.len,
+            len,
+            physical,
+        };
+        self.runs.push(run, GFP_KERNEL)?;
+        // INVARIANT: the run begins where the one before ended.
+        self.len = end;
+        Ok(())
+    }
+
+    /// Where block `logical` of the journal is; `None` beyond its end.
+    pub(crate) fn physical(&self, logical: u32) -> Option<u64> {
+        let behind = self.runs.partition_point(|run| run.logical <= logical);
+        let run = self.runs.get(behind.checked_sub(1)?)?;
+        let offset = logical.checked_sub(run.logical)?;
+        if offset >= run.len {
+            return None;
+        }
+        run.physical.checked_add(offset.into())
+    }
+
+    /// Whether block `physical` of the device belongs to the journal.
+    pub(crate) fn contains(&self, physical: u64) -> bool {
+        self.overlaps(physical, physical)
+    }
+
+    /// Whether any of `first..=last` belongs to the journal.
+    fn overlaps(&self, first: u64, last: u64) -> bool {
+        // Of the runs that do not end before `first`, the one that ends first.
+        match self.places.cursor_lower_bound(&first) {
+            Some(cursor) => *cursor.current().1 <= last,
+            None => false,
+        }
+    }
+}
+
+/// A journal of jbd2's.
+///
+/// # Invariants
+///
+/// `raw` came from `jbd2_journal_init_inode` and has not been destroyed; its `j_private` is a
+/// `BlockMap` from `KBox::into_raw`, which is ours.
+struct Raw<'a> {
+    raw: NonNull<bindings::journal_t>,
+    map: NonNull<BlockMap>,
+    _sb: PhantomData<&'a ()>,
+}
+
+impl Raw<'_> {
+    /// Destroys the journal.
+    ///
+    /// Errors: EIO when it had been given up before.
+    ///
+    /// # Safety
+    ///
+    /// To be called once, as the last thing.
+    unsafe fn destroy(&mut self) -> Result {
+        // SAFETY: by the type invariant, and once. This stops the journal's thread, after which
+        // nobody asks for blocks any more, so the map can go as well.
+        unsafe {
+            let ret = bindings::jbd2_journal_destroy(self.raw.as_ptr());
+            drop(KBox::from_raw(self.map.as_ptr()));
+            check(ret)
+        }
+    }
+}
+
+impl Drop for Raw<'_> {
+    fn drop(&mut self) {
+        // SAFETY: `LoadedJournal::close` forgets what it has destroyed.
+        let _ = unsafe { self.destroy() };
+    }
+}
+
+/// A journal whose superblock has been read and checked, and nothing more.
+pub(crate) struct Journal<'a>(Raw<'a>);
+
+/// A journal that has been replayed and is empty.
+pub(crate) struct LoadedJournal<'a>(Raw<'a>);
+
+impl<'a> Journal<'a> {
+    /// Opens the journal in `inode`, whose blocks are those of `map`. With `barrier`, writes that
+    /// must be on disk before others are flushed.
+    ///
+    /// Errors: EINVAL when the journal's superblock makes no sense, EFSBADCRC when its checksum is
+    /// wrong, EIO, ENOMEM.
+    pub(crate) fn open<F: FileSystem>(
+        inode: &'a Inode<F>,
+        map: BlockMap,
+        barrier: bool,
+    ) -> Result<Self> {
+        // The log goes on where it ended instead of at its start, so that the older blocks stay
+        // readable for those who look for what happened.
+        let mut flags = bindings::JBD2_CYCLE_RECORD;
+        if barrier {
+            flags |= bindings::JBD2_BARRIER;
+        }
+        let map = KBox::new(map, GFP_KERNEL)?;
+        let reference = ARef::from(inode);
+        // SAFETY: the inode is a referenced one of a published superblock; on success its
+        // reference belongs to the journal, which puts it when it is destroyed.
+        let raw = from_err_ptr(unsafe { bindings::jbd2_journal_init_inode(inode.as_raw()) })?;
+        let _ = ARef::into_raw(reference);
+        let map = NonNull::from(KBox::leak(map));
+        // SAFETY: `from_err_ptr` gave no error, so the pointer is one. The journal is new: it has
+        // no thread yet, and the shrinker that can see it looks at a counter of its own only. The
+        // map stays until the journal is destroyed.
+        let raw = unsafe {
+            (*raw).j_private = map.as_ptr().cast();
+            (*raw).j_bmap = Some(bmap);
+            (*raw).j_flags |= flags as usize;
+            NonNull::new_unchecked(raw)
+        };
+        // INVARIANT: made above.
+        Ok(Self(Raw {
+            raw,
+            map,
+            _sb: PhantomData,
+        }))
+    }
+
+    /// Replays what is in the journal: its blocks go to their places in the device's page cache,
+    /// and from there to the device. May take long.
+    ///
+    /// No buffer of the device may be borrowed meanwhile, since any may change.
+    ///
+    /// Errors: EFSBADCRC and EUCLEAN for a damaged log, EIO, ENOMEM. Some blocks may have been
+    /// written, and the journal still holds all.
+    pub(crate) fn load(self) -> Result<LoadedJournal<'a>> {
+        // SAFETY: by the type invariant of `Raw`.
+        check(unsafe { bindings::jbd2_journal_load(self.0.raw.as_ptr()) })?;
+        Ok(LoadedJournal(self.0))
+    }
+}
+
+impl LoadedJournal<'_> {
+    /// The error that made the last mount give up the journal, negative; 0 for none.
+    pub(crate) fn errno(&self) -> i32 {
+        // SAFETY: by the type invariant of `Raw`.
+        unsafe { bindings::jbd2_journal_errno(self.0.raw.as_ptr()) }
+    }
+
+    /// Forgets that error, also on disk.
+    pub(crate) fn clear_errno(&mut self) {
+        // SAFETY: by the type invariant of `Raw`; a loaded journal has its superblock in memory.
+        unsafe {
+            bindings::jbd2_journal_clear_err(self.0.raw.as_ptr());
+            bindings::jbd2_journal_update_sb_errno(self.0.raw.as_ptr());
+        }
+    }
+
+    /// Marks the journal as empty on disk and lets it go.
+    ///
+    /// Errors: EIO when it had to be given up.
+    pub(crate) fn close(mut self) -> Result {
+        // SAFETY: the last use of the journal: it is forgotten right away.
+        let ret = unsafe { self.0.destroy() };
+        mem::forget(self);
+        ret
+    }
+}
+
+/// `j_bmap`: from a block of the journal to one of the device.
+unsafe extern "C" fn bmap(
+    journal: *mut bindings::journal_t,
+    block: *mut bindings::sector_t,
+) -> c_int {
+    // SAFETY: jbd2 calls this for a journal that `open` has made, before it is destroyed, with a
+    // variable of its own; the map is only read, ever.
+    unsafe {
+        let map = &*(*journal).j_private.cast::<BlockMap>();
+        match u32::try_from(*block).ok().and_then(|b| map.physical(b)) {
+            Some(physical) => {
+                *block = physical;
+                0
+            }
+            None => EUCLEAN.to_errno(),
+        }
+    }
+}
