@@ -97,13 +97,11 @@ static void fiemap(int fd, const char *key, uint32_t flags)
 /* Data ranges by SEEK_DATA and SEEK_HOLE; printed, and returned for reading. */
 static struct range *holes(int fd, uint64_t size, size_t *count)
 {
-	struct range *r = calloc(MAX_RANGES, sizeof(*r));
+	static struct range r[MAX_RANGES];
 	struct digest d = { .hash = MIX_SEED };
 	off_t at = 0, end;
 	int err = 0;
 
-	if (!r)
-		abort();
 	*count = 0;
 	put("seek", "%s", "");
 	while ((uint64_t)at < size && d.n < MAX_EXTENTS && !out_of_time()) {
@@ -140,7 +138,6 @@ void census_extents(int fd, const struct statx *stx)
 						     stx->stx_blksize : 0;
 	uint64_t probe[4] = { 0, blocks / 3, blocks / 2, blocks ? blocks - 1 : 0 };
 
-	free(data_ranges);
 	data_ranges = NULL;
 	if (S_ISREG(stx->stx_mode)) {
 		data_ranges = holes(fd, stx->stx_size, &data_range_count);
@@ -177,12 +174,10 @@ static int cmp_range(const void *a, const void *b)
 static struct range *plan(uint64_t size, size_t *count)
 {
 	const uint64_t unit = 65536;
-	struct range *r = calloc(MAX_RANGES + 8, sizeof(*r));
+	static struct range r[MAX_RANGES + 8];
 	uint64_t sum = 0;
 	size_t n = 0, m = 0;
 
-	if (!r)
-		abort();
 	if (size <= opt.max_file) {
 		r[0] = (struct range){ 0, size };
 		*count = size ? 1 : 0;
@@ -374,11 +369,11 @@ void census_data(int dir, const char *name, int fd, const struct statx *stx)
 	}
 	if (pread(fd, buffer, 1, (off_t)stx->stx_size) != 0)
 		put("eof", "%s", "data-beyond");
-	if (opt.map) {
+	if (opt.map && stx->stx_size) {
 		other = read_by(fd, MAPPED, ranges, n, stx->stx_size, NULL);
 		put_reading("mmap", &other, &buffered);
 	}
-	if (opt.direct) {
+	if (opt.direct && stx->stx_size) {
 		int dfd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_DIRECT);
 
 		if (dfd < 0) {
@@ -389,5 +384,4 @@ void census_data(int dir, const char *name, int fd, const struct statx *stx)
 			close(dfd);
 		}
 	}
-	free(ranges);
 }

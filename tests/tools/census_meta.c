@@ -109,10 +109,10 @@ void census_flags(int fd)
 		put("fsx", "%x/%u/%u", fsx.fsx_xflags, fsx.fsx_projid, fsx.fsx_nextents);
 }
 
-static void one_xattr(const char *path, const char *name)
+static void one_xattr(const char *file, const char *name)
 {
 	static char value[65536];
-	ssize_t n = lgetxattr(path, name, NULL, 0), m;
+	ssize_t n = lgetxattr(file, name, NULL, 0), m;
 
 	if (!opt.quiet) {
 		putchar_unlocked('[');
@@ -122,7 +122,7 @@ static void one_xattr(const char *path, const char *name)
 		say("=%s]", err_name(errno));
 		return;
 	}
-	m = lgetxattr(path, name, value, sizeof(value));
+	m = lgetxattr(file, name, value, sizeof(value));
 	if (m != n) {
 		say("=%s]", m < 0 ? err_name(errno) : "size-changed");
 		return;
@@ -130,7 +130,7 @@ static void one_xattr(const char *path, const char *name)
 	total.xattrs++;
 	say("=%zd:%016llx", n, (unsigned long long)mix(MIX_SEED, value, (size_t)n));
 	/* One byte too few must be refused, not cut. */
-	if (n > 1 && (lgetxattr(path, name, value, (size_t)n - 1) >= 0 || errno != ERANGE))
+	if (n > 1 && (lgetxattr(file, name, value, (size_t)n - 1) >= 0 || errno != ERANGE))
 		say(":no-ERANGE");
 	say("]");
 }
@@ -140,27 +140,25 @@ void census_xattrs(int dir, const char *name)
 	static char list[65536];
 	static const char *const probes[] = { "user.absent", "trusted.absent", "security.absent",
 		"system.posix_acl_access", "system.posix_acl_default", "user.", "nonsense.a" };
-	char path[64 + 256];
 	ssize_t n, m;
 
-	/* There is no lgetxattr with a directory descriptor that old C libraries know. */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
-	n = llistxattr(path, list, sizeof(list));
+	/* The calls with a directory descriptor are too new, and /proc/self/fd is a long way. */
+	n = fchdir(dir) ? -1 : llistxattr(name, list, sizeof(list));
 	if (n < 0) {
 		put_err("xattrs", errno);
 		return;
 	}
-	m = llistxattr(path, NULL, 0);
+	m = llistxattr(name, NULL, 0);
 	put("xattrs", "%zd", n);
 	if (m != n)
 		say("/%zd", m);
 	for (ssize_t at = 0; at < n;) {
-		one_xattr(path, list + at);
+		one_xattr(name, list + at);
 		at += (ssize_t)strlen(list + at) + 1;
 	}
 	put("xprobe", "%s", "");
 	for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++) {
-		ssize_t got = lgetxattr(path, probes[i], NULL, 0);
+		ssize_t got = lgetxattr(name, probes[i], NULL, 0);
 
 		if (got >= 0)
 			say("%zd,", got);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/swap.h>
@@ -217,8 +218,66 @@ static int atime(const char *path)
 	return 0;
 }
 
+/* --- options: each line of standard input as mount options, read-only --- */
+
+static const char *shown(const char *dir)
+{
+	static char line[4096];
+	FILE *f = fopen("/proc/self/mounts", "r");
+	char *options = NULL, *end;
+
+	while (f && !options && fgets(line, sizeof(line), f)) {
+		char *at = strchr(line, ' ');
+
+		if (!at || strncmp(at + 1, dir, strlen(dir)) || at[1 + strlen(dir)] != ' ')
+			continue;
+		options = strchr(at + strlen(dir) + 2, ' ');
+	}
+	if (f)
+		fclose(f);
+	if (!options)
+		return "?";
+	end = strchr(++options, ' ');
+	if (end)
+		*end = 0;
+	return options;
+}
+
+/* An option, how the mount went and what is shown for it; then what is shown, mounted again. */
+static int options(const char *type, const char *dev, const char *dir)
+{
+	char line[512], first[4096];
+
+	while (fgets(line, sizeof(line), stdin)) {
+		line[strcspn(line, "\n")] = 0;
+		if (mount(dev, dir, type, MS_RDONLY, line)) {
+			printf("%s: %s\n", line, strerrorname_np(errno));
+			continue;
+		}
+		snprintf(first, sizeof(first), "%s", shown(dir));
+		printf("%s: %s", line, first);
+		umount(dir);
+		/* The leading ro,relatime are not the file system's. */
+		if (!strncmp(first, "ro,relatime", 11)) {
+			const char *own = first[11] ? first + 12 : first + 11;
+
+			if (mount(dev, dir, type, MS_RDONLY, own)) {
+				printf(" AGAIN %s", strerrorname_np(errno));
+			} else {
+				if (strcmp(shown(dir), first))
+					printf(" AGAIN %s", shown(dir));
+				umount(dir);
+			}
+		}
+		putchar('\n');
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 5 && !strcmp(argv[1], "options"))
+		return options(argv[2], argv[3], argv[4]);
 	if (argc == 3 && !strcmp(argv[1], "ways"))
 		return ways(argv[2]);
 	if (argc == 4 && !strcmp(argv[1], "readonly"))
@@ -227,7 +286,7 @@ int main(int argc, char **argv)
 		return shutdown_fs(argv[2], argv[3]);
 	if (argc == 3 && !strcmp(argv[1], "atime"))
 		return atime(argv[2]);
-	fputs("usage: fsprobe ways FILE | readonly DIR FILE | shutdown DIR FLAGS | atime FILE\n",
-	      stderr);
+	fputs("usage: fsprobe ways FILE | readonly DIR FILE | shutdown DIR FLAGS | atime FILE\n"
+	      "       fsprobe options TYPE DEVICE DIR <options, one set per line\n", stderr);
 	return 2;
 }

@@ -1,0 +1,177 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Journals that need recovery: C ext4 writes and is cut off; the same device, copied, is then
+# recovered by both drivers and has to show the same. And the rules: a read-only device refuses,
+# noload reads without replay, a fast-commit journal is refused while its replay does not exist.
+
+. "$(dirname "$0")/lib.sh"
+
+load_drivers
+load_ram_disks
+
+# cut_off SHUTDOWN-FLAGS ORPHANS SIZE MKFS...: leaves /dev/ram0 in need of recovery and /dev/ram1 its copy.
+cut_off() {
+	local flags=$1 orphans=$2 size=$3
+	shift 3
+	make_fs /dev/ram0 "$size" "$@" || return 1
+	mount -t ext4 -o "${CUT_OPTIONS:-}" /dev/ram0 "$MNT" || return 1
+	churn "$MNT" "$SEED" 400 "$orphans" "$flags" 2>"$WORK/churn"
+	umount "$MNT"
+	blkdiscard -f /dev/ram1 2>/dev/null
+	dd if=/dev/ram0 of=/dev/ram1 bs=1M count="${size%M}" conv=sparse status=none
+	dumpe2fs -h /dev/ram0 2>/dev/null | grep -q needs_recovery
+}
+
+# Each recovers its own copy; the trees have to be the same, and the device clean afterwards.
+recovered() {
+	local name=$1
+	shift
+	if ! census_of ext4 /dev/ram0 "" "$WORK/c" "$@" 2>"$WORK/err"; then
+		not_ok "$name" "C ext4: $(cat "$WORK/err")"
+		return
+	fi
+	log_mark
+	if ! census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" "$@" 2>"$WORK/err"; then
+		not_ok "$name" "$FSTYPE: $(cat "$WORK/err")"
+		log_since | tail -n 5 | sed 's/^/#   /'
+		return
+	fi
+	# The devices have names of their own.
+	sed -i 's/ sysfs=[^ ]*//' "$WORK/c" "$WORK/r"
+	if cmp -s "$WORK/c" "$WORK/r"; then
+		ok "$name"
+	else
+		not_ok "$name" "the two drivers differ"
+		differences "$WORK/c" "$WORK/r"
+	fi
+	logged "$name, announced" "recovery"
+	dumpe2fs -h /dev/ram1 2>/dev/null | grep -q needs_recovery &&
+		not_ok "$name, flag cleared" "needs_recovery is still set" || ok "$name, flag cleared"
+	e2fsck -fn /dev/ram1 >"$WORK/fsck" 2>&1
+	case $?,$(grep -ciE 'orphan|deleted inode' "$WORK/fsck") in
+	0,*) ok "$name, clean" ;;
+	# Until it can write rext4 leaves orphans to the next mount; that is all that fsck may find.
+	*) if [ "${ORPHANS:-0}" -gt 0 ] && ! grep -qE '\?|error' <(grep -viE 'orphan|deleted|differences|count|fix|clear' "$WORK/fsck"); then
+		ok "$name, clean but for orphans"
+	else
+		not_ok "$name, clean" "e2fsck complains"
+		head -n 8 "$WORK/fsck" | sed 's/^/#   /'
+	fi ;;
+	esac
+}
+
+configurations() {
+	cat <<'LIST'
+journal-4k           64M  -t ext4 -b 4096
+journal-1k           64M  -t ext4 -b 1024
+journal-64k          256M -t ext4 -b 65536
+journal-csum-v2      64M  -t ext4 -b 4096 -O ^64bit
+journal-nocsum       64M  -t ext4 -b 4096 -O ^metadata_csum
+journal-ext3         64M  -t ext3 -b 4096
+journal-ext3-1k      64M  -t ext3 -b 1024
+LIST
+}
+
+while read -r name size mkfs; do
+	for flags in 1 2; do
+		# shellcheck disable=SC2086
+		if cut_off $flags 0 "$size" $mkfs </dev/null; then
+			recovered "$name-flags-$flags"
+		else
+			not_ok "$name-flags-$flags" "no recovery needed: the test has nothing to test"
+		fi
+	done
+done < <(configurations)
+
+CUT_OPTIONS=journal_checksum,journal_async_commit cut_off 2 0 64M -t ext4 -b 4096 -O ^metadata_csum &&
+	recovered journal-async-commit
+
+# Orphans: open and unlinked when it was cut off. They are in no directory; statfs and fsck may see them.
+ORPHANS=1
+cut_off 1 5 64M -t ext4 -b 4096 && recovered "orphan file"
+cut_off 1 5 64M -t ext4 -b 4096 -O ^orphan_file && recovered "orphan list"
+ORPHANS=0
+
+# External journal: on ram2, which each recovery needs as it was.
+blkdiscard -f /dev/ram2 2>/dev/null
+mke2fs -q -F -O journal_dev -b 4096 /dev/ram2 16M
+if cut_off 2 0 64M -t ext4 -b 4096 -J device=/dev/ram2; then
+	dd if=/dev/ram2 of=/dev/ram3 bs=1M count=16 status=none
+	census_of ext4 /dev/ram0 "" "$WORK/c" || not_ok "external journal" "C ext4"
+	dd if=/dev/ram3 of=/dev/ram2 bs=1M count=16 status=none
+	if census_of "$FSTYPE" /dev/ram1 "" "$WORK/r"; then
+		sed -i 's/ sysfs=[^ ]*//' "$WORK/c" "$WORK/r"
+		check "external journal" cmp "$WORK/c" "$WORK/r"
+	else
+		not_ok "external journal" "$(dmesg | tail -n 1)"
+	fi
+fi
+
+# --- the rules ---
+
+if cut_off 2 0 64M -t ext4 -b 4096; then
+	sum=$(md5sum </dev/ram1)
+	blockdev --setro /dev/ram1
+	log_mark
+	mount -t "$FSTYPE" -o ro /dev/ram1 "$MNT" 2>"$WORK/err" && {
+		not_ok "read-only device" "was mounted"
+		umount "$MNT"
+	} || ok "read-only device is refused"
+	logged "read-only device, with a message" "(write access|read-only|noload)"
+	check "read-only device with noload" mount -t "$FSTYPE" -o ro,noload /dev/ram1 "$MNT"
+	census --quiet "$MNT" >/dev/null
+	umount "$MNT"
+	blockdev --setrw /dev/ram1
+	# Without replay what is there is what was written back: the same for both.
+	census_of ext4 /dev/ram1 noload "$WORK/c"
+	census_of "$FSTYPE" /dev/ram1 noload "$WORK/r"
+	check "noload: the same without replay" cmp "$WORK/c" "$WORK/r"
+	equal "noload writes nothing" "$(md5sum </dev/ram1)" "$sum"
+	check "norecovery" mount -t "$FSTYPE" -o ro,norecovery /dev/ram1 "$MNT"
+	grep " $MNT " /proc/self/mounts | grep -qE 'nor?(load|recovery)' && ok "norecovery is shown" || not_ok "norecovery is shown" "$(grep " $MNT " /proc/self/mounts)"
+	umount "$MNT"
+	equal "norecovery writes nothing" "$(md5sum </dev/ram1)" "$sum"
+	dumpe2fs -h /dev/ram1 2>/dev/null | grep -q needs_recovery && ok "the journal is still there" ||
+		not_ok "the journal is still there"
+	recovered "replay after noload"
+else
+	not_ok "the rules" "no recovery needed"
+fi
+
+make_fs /dev/ram0 64M -t ext4 -b 4096
+sum=$(md5sum </dev/ram0)
+census_of "$FSTYPE" /dev/ram0 "" "$WORK/r"
+equal "a clean read-only mount writes nothing" "$(md5sum </dev/ram0)" "$sum"
+
+if [ "$FSTYPE" = rext4 ]; then
+	if cut_off 2 0 64M -t ext4 -b 4096 -O fast_commit; then
+		log_mark
+		mount -t rext4 -o ro /dev/ram1 "$MNT" 2>/dev/null && {
+			not_ok "fast commit with recovery needed" "was mounted"
+			umount "$MNT"
+		} || ok "fast commit with recovery needed is refused"
+		logged "fast commit, with a message" "rext4.*fast.commit"
+		check "fast commit with noload" mount -t rext4 -o ro,noload /dev/ram1 "$MNT"
+		umount "$MNT"
+	else
+		not_ok "fast commit" "no recovery needed"
+	fi
+fi
+
+# A journal that is damaged: an error or an orderly refusal, nothing else.
+if cut_off 2 0 64M -t ext4 -b 4096; then
+	block=$(debugfs -R 'blocks <8>' /dev/ram1 2>/dev/null | awk '{print $1}')
+	for what in superblock descriptor; do
+		dd if=/dev/ram0 of=/dev/ram1 bs=1M count=64 status=none
+		skip=$([ $what = superblock ] && echo 0 || echo 1)
+		dd if=/dev/urandom of=/dev/ram1 bs=4096 seek=$((block + skip)) count=1 conv=notrunc status=none
+		mount -t "$FSTYPE" -o ro /dev/ram1 "$MNT" 2>/dev/null && {
+			census --quiet --max-seconds 60 "$MNT" >/dev/null
+			umount "$MNT"
+		}
+		check "damaged journal ($what): noload reads" mount -t "$FSTYPE" -o ro,noload /dev/ram1 "$MNT"
+		umount "$MNT"
+	done
+fi
+finish
