@@ -25,12 +25,7 @@
 //! Orphans are left alone: `s_last_orphan` and the orphan file stay as the replay made them, for
 //! the first mount that can write.
 
-use super::{
-    inode::iget,
-    map,
-    options::{Options, Toggles},
-    Sb, VfsInode,
-};
+use super::{inode::iget, map, options::Toggles, Sb, VfsInode};
 use crate::{
     engine::{journal_scan::LogScan, mapping::MapKind},
     linux::{
@@ -198,12 +193,11 @@ fn read_head(sb: &Sb, inode: &VfsInode) -> Result<(BlockMap, Option<LogScan>)> {
         );
         return Err(EINVAL);
     }
-    let scan = LogScan::new(head, geometry.block_size(), sb.device_bytes() >> bits).map_err(
-        |e| {
+    let scan =
+        LogScan::new(head, geometry.block_size(), sb.device_bytes() >> bits).map_err(|e| {
             error(sb, fmt!("{}", e.message()));
             EUCLEAN
-        },
-    )?;
+        })?;
 
     let len = head.maxlen();
     drop(buffer);
@@ -234,10 +228,7 @@ fn extent_at(sb: &Sb, inode: &VfsInode, at: u32) -> Result<(u64, u32)> {
             Ok((physical, found.len.saturating_sub(skip)))
         }
         _ => {
-            error(
-                sb,
-                fmt!("journal block {} is not allocated", at.get()),
-            );
+            error(sb, fmt!("journal block {} is not allocated", at.get()));
             Err(EUCLEAN)
         }
     }
@@ -304,7 +295,10 @@ fn take_over_errno(sb: &Sb, journal: &mut LoadedJournal<'_>, on_disk: &mut OnDis
     message(
         Level::Warning,
         sb.id(),
-        fmt!("Filesystem error recorded from previous mount: error {}\n", errno),
+        fmt!(
+            "Filesystem error recorded from previous mount: error {}\n",
+            errno
+        ),
     );
     on_disk.change(Superblock::mark_errors)?;
     message(

@@ -12,13 +12,7 @@
 
 use super::{bindings, fs_type::FileSystem, inode::Inode, super_block::check};
 use core::{marker::PhantomData, mem, ptr::NonNull};
-use kernel::{
-    error::from_err_ptr,
-    ffi::c_int,
-    prelude::*,
-    rbtree::RBTree,
-    sync::aref::ARef,
-};
+use kernel::{error::from_err_ptr, ffi::c_int, prelude::*, rbtree::RBTree, sync::aref::ARef};
 
 /// Consecutive blocks of a journal that are consecutive on the device, too.
 struct Run {

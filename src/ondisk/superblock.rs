@@ -11,6 +11,8 @@
 //!
 //! Format: `Documentation/filesystems/ext4/super.rst`.
 
+mod edit;
+
 use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U16, U32, U64};
 use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
