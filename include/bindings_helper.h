@@ -19,6 +19,7 @@
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 #include <linux/fserror.h>
+#include <linux/fsverity.h>
 #include <linux/iomap.h>
 #include <linux/jbd2.h>
 #include <linux/kobject.h>

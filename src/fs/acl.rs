@@ -38,7 +38,7 @@ pub(crate) fn get(inode: &VfsInode, kind: AclKind) -> Result<Option<PosixAcl>> {
     xattr::get(inode, index, b"", Some(&mut value))?;
     let acl = Acl::parse(value.filled()).map_err(|e| {
         // Worth a line in the log; the errno is the one that tools know.
-        let _ = Fault::Corrupt(Corrupt::from(e)).report_inode(inode, "ACL");
+        let _ = Fault::Corrupt(Corrupt::from(e)).report_inode(inode, "get_acl");
         EINVAL
     })?;
     let Some(acl) = acl else {

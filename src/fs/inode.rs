@@ -327,6 +327,7 @@ fn vfs_flags(flags: InodeFlags) -> u32 {
         (InodeFlags::IMMUTABLE, S_IMMUTABLE),
         (InodeFlags::NOATIME, S_NOATIME),
         (InodeFlags::DIRSYNC, S_DIRSYNC),
+        (InodeFlags::VERITY, S_VERITY),
     ]
     .into_iter()
     .fold(0, |acc, (disk, vfs)| {

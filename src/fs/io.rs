@@ -2,7 +2,7 @@
 
 //! What iomap asks: where the bytes of a file are.
 
-use super::{fault::Fault, inode, map, Rext4Fs, VfsInode};
+use super::{fault::Fault, inode, map, verity, Rext4Fs, VfsInode};
 use crate::{
     engine::mapping,
     linux::{
@@ -36,7 +36,11 @@ impl IomapOps for Read {
         if inode.data().flags.contains(InodeFlags::INLINE_DATA) {
             return inline_contents(inode, pos, out);
         }
-        blocks(inode, pos, request, out)
+        blocks(inode, pos, request, out)?;
+        if inode.data().flags.contains(InodeFlags::VERITY) && pos >= verity::metadata_pos(inode) {
+            out.set_verity();
+        }
+        Ok(())
     }
 }
 

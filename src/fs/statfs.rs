@@ -20,6 +20,8 @@ pub(crate) struct Super;
 impl SuperOps for Super {
     type Fs = Rext4Fs;
     const XATTR: HandlerTable = HandlerTable::of::<super::xattr::Xattr>();
+    const VERITY: *const crate::linux::bindings::fsverity_operations =
+        crate::linux::verity::VerityTable::<super::verity::Verity>::TABLE;
     const EXPORT: *const crate::linux::bindings::export_operations =
         crate::linux::export::ExportTable::<super::export::Export>::TABLE;
 

@@ -141,7 +141,7 @@ fn trigger_error(sb: &Sb, text: Text<'_>) -> Result {
         message(
             Level::Err,
             sb.id(),
-            fmt!(": error: {}\n", BStr::from_bytes(text)),
+            fmt!("error: {}\n", BStr::from_bytes(text)),
         );
         sb.info().errors.count(sb);
     }

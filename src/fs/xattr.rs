@@ -112,7 +112,7 @@ pub(crate) fn get(
     if name.len() > NAME_MAX {
         return Err(ERANGE);
     }
-    try_get(inode, index, name, out).map_err(|e| e.report_inode(inode, "extended attributes"))
+    try_get(inode, index, name, out).map_err(|e| e.report_inode(inode, "getxattr"))
 }
 
 fn try_get(
@@ -157,7 +157,7 @@ fn value(
 ///
 /// Errors: ERANGE if they do not fit; EUCLEAN (reported), EIO.
 pub(crate) fn list(inode: &VfsInode, out: &mut ListBuffer<'_>) -> Result {
-    try_list(inode, out).map_err(|e| e.report_inode(inode, "extended attributes"))
+    try_list(inode, out).map_err(|e| e.report_inode(inode, "listxattr"))
 }
 
 fn try_list(inode: &VfsInode, out: &mut ListBuffer<'_>) -> Result<(), Fault> {
@@ -400,7 +400,7 @@ impl IomapOps for XattrExtents {
         _request: Request,
         out: &mut Iomap<'_>,
     ) -> Result {
-        let place = locate(inode).map_err(|e| e.report_inode(inode, "extended attributes"))?;
+        let place = locate(inode).map_err(|e| e.report_inode(inode, "fiemap"))?;
         match place {
             Some(Place::Body { address, len }) if pos < len => out.inline_report(address, len),
             Some(Place::Block { address, len }) if pos < len => {

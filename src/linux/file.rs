@@ -93,6 +93,10 @@ impl<T: FileOps> FileVtable<T> {
         }
         // SAFETY: the file is being opened, so its mode is ours to change.
         unsafe {
+            let err = bindings::fsverity_file_open(inode, file);
+            if err != 0 {
+                return err;
+            }
             (*file).f_mode |= bindings::FMODE_NOWAIT | bindings::FMODE_CAN_ODIRECT;
             bindings::generic_file_open(inode, file)
         }

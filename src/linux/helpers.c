@@ -9,6 +9,8 @@
 #include <linux/crc16.h>
 #include <linux/crc32.h>
 #include <linux/fs.h>
+#include <linux/fsverity.h>
+#include <linux/highmem.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
@@ -256,4 +258,40 @@ __rext4_helper u64 rext4_helper_inode_peek_iversion(const struct inode *inode)
 __rext4_helper bool rext4_helper_list_is_empty(const struct list_head *head)
 {
 	return list_empty(head);
+}
+
+/* --- fs-verity --- */
+
+__rext4_helper int rext4_helper_fsverity_file_open(struct inode *inode, struct file *file)
+{
+	return fsverity_file_open(inode, file);
+}
+
+__rext4_helper void rext4_helper_set_verity_operations(struct super_block *sb,
+						       const struct fsverity_operations *ops)
+{
+#ifdef CONFIG_FS_VERITY
+	sb->s_vop = ops;
+#endif
+}
+
+/* Not inline in the kernel, but a loop over inline functions; the copy ends at the first error. */
+__rext4_helper int rext4_helper_read_mapping_bytes(struct inode *inode, loff_t pos, char *to,
+						   size_t len)
+{
+	while (len) {
+		struct folio *folio = read_mapping_folio(inode->i_mapping, pos >> PAGE_SHIFT, NULL);
+		size_t offset, n;
+
+		if (IS_ERR(folio))
+			return PTR_ERR(folio);
+		offset = offset_in_folio(folio, pos);
+		n = min(len, folio_size(folio) - offset);
+		memcpy_from_folio(to, folio, offset, n);
+		folio_put(folio);
+		to += n;
+		pos += n;
+		len -= n;
+	}
+	return 0;
 }

@@ -477,6 +477,7 @@ pub(super) unsafe extern "C" fn evict<F: FileSystem>(inode: *mut bindings::inode
     // itself if there were no such operation.
     unsafe {
         bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
+        bindings::fsverity_cleanup_inode(inode);
         F::evict(Inode::from_raw(inode));
         bindings::clear_inode(inode);
     }
@@ -690,4 +691,5 @@ pub(crate) mod vfs_flags {
     pub(crate) const S_IMMUTABLE: u32 = bindings::S_IMMUTABLE;
     pub(crate) const S_NOATIME: u32 = bindings::S_NOATIME;
     pub(crate) const S_DIRSYNC: u32 = bindings::S_DIRSYNC;
+    pub(crate) const S_VERITY: u32 = bindings::S_VERITY;
 }

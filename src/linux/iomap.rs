@@ -124,6 +124,12 @@ impl Iomap<'_> {
         self.raw.flags |= bindings::IOMAP_F_MERGED as u16;
     }
 
+    /// Marks the mapping as fs-verity metadata, which is beyond the end of the file.
+    #[inline]
+    pub(crate) fn set_verity(&mut self) {
+        self.raw.flags |= bindings::IOMAP_F_FSVERITY as u16;
+    }
+
     /// The value of the mapping's sequence under which the lookup was made.
     #[inline]
     pub(crate) fn set_cookie(&mut self, cookie: u64) {

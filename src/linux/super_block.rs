@@ -314,6 +314,7 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
             sb.s_op = &SuperVtable::<T>::TABLE;
             sb.s_xattr = T::XATTR.as_ptr().cast();
             sb.s_export_op = T::EXPORT.cast();
+            bindings::set_verity_operations(self.raw, T::VERITY);
             sb.s_magic = facts.magic;
             sb.s_maxbytes = facts.max_bytes;
             sb.s_max_links = facts.max_links;
@@ -377,6 +378,8 @@ pub(crate) trait SuperOps: 'static {
     type Fs: FileSystem;
     /// Handlers for extended attributes.
     const XATTR: super::xattr::HandlerTable;
+    /// Operations for files with fs-verity.
+    const VERITY: *const bindings::fsverity_operations;
     /// Operations for file handles.
     const EXPORT: *const bindings::export_operations;
 

@@ -54,6 +54,7 @@ crate::corrupt_area! {
         MissingEaFlag = "missing EA_INODE flag",
         UnexpectedEaFlag = "unexpected EA_INODE flag",
         EaInodeWithXattrs = "ea_inode with extended attributes",
+        BadVerityDescriptor = "verity file corrupted; cannot find descriptor",
     }
 }
 
