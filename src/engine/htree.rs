@@ -162,6 +162,14 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
                 None => return Ok(Next::End),
             }
         };
+        // A hash beyond the parent's next one would make the reader skip what is between them.
+        for (depth, frame) in self.frames.iter().flatten().take(level).enumerate() {
+            let index = self.dir.pairs(&frame.block, depth == 0)?;
+            let next = index.hash(frame.pair.wrapping_add(1));
+            if next.is_some_and(|next| hash > next) {
+                return Err(index_failure(DxError::Order));
+            }
+        }
         match self.left.checked_sub(1) {
             Some(left) => self.left = left,
             None => return Err(index_failure(DxError::Cycle)),

@@ -416,7 +416,10 @@ where
         } else {
             match dir.inline_parent(inline) {
                 Ok(parent) => (&b".."[..], parent),
-                Err(_) => return true,
+                Err(e) => {
+                    dir.blocks.report(Corrupt::from(e), FileBlock::ZERO);
+                    return true;
+                }
             }
         };
         let file_type = FileType::Directory;

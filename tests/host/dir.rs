@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories: hashes, lookup, and readdir in hash order and from front to back.
+
+mod common;
+
+#[allow(dead_code)] // The mapping tests use all of it.
+#[path = "mapping/disk.rs"]
+mod disk;
+
+#[path = "dir/build.rs"]
+mod build;
+#[path = "dir/damage.rs"]
+mod damage;
+#[path = "dir/fuzz.rs"]
+mod fuzz;
+#[path = "dir/hashes.rs"]
+mod hashes;
+#[path = "dir/images.rs"]
+mod images;
+#[path = "dir/inline.rs"]
+mod inline;
+#[path = "dir/linear.rs"]
+mod linear;
+#[path = "dir/memory.rs"]
+mod memory;
+#[path = "dir/model.rs"]
+mod model;
+#[path = "dir/order.rs"]
+mod order;
+#[path = "dir/ties.rs"]
+mod ties;
