@@ -23,16 +23,15 @@ cut_off() {
 	dumpe2fs -h /dev/ram0 2>/dev/null | grep -q needs_recovery
 }
 
-# Each recovers its own copy; the trees have to be the same, and the device clean afterwards.
+# recovered NAME: each recovers its own copy; the trees have to be the same, and the device clean afterwards.
 recovered() {
 	local name=$1
-	shift
-	if ! census_of ext4 /dev/ram0 "" "$WORK/c" "$@" 2>"$WORK/err"; then
+	if ! census_of ext4 /dev/ram0 "" "$WORK/c" --max-file 1048576 2>"$WORK/err"; then
 		not_ok "$name" "C ext4: $(cat "$WORK/err")"
 		return
 	fi
 	log_mark
-	if ! census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" "$@" 2>"$WORK/err"; then
+	if ! census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" --max-file 1048576 2>"$WORK/err"; then
 		not_ok "$name" "$FSTYPE: $(cat "$WORK/err")"
 		log_since | tail -n 5 | sed 's/^/#   /'
 		return
@@ -98,9 +97,9 @@ blkdiscard -f /dev/ram2 2>/dev/null
 mke2fs -q -F -O journal_dev -b 4096 /dev/ram2 16M
 if cut_off 2 0 64M -t ext4 -b 4096 -J device=/dev/ram2; then
 	dd if=/dev/ram2 of=/dev/ram3 bs=1M count=16 status=none
-	census_of ext4 /dev/ram0 "" "$WORK/c" || not_ok "external journal" "C ext4"
+	census_of ext4 /dev/ram0 "" "$WORK/c" --max-file 1048576 || not_ok "external journal" "C ext4"
 	dd if=/dev/ram3 of=/dev/ram2 bs=1M count=16 status=none
-	if census_of "$FSTYPE" /dev/ram1 "" "$WORK/r"; then
+	if census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" --max-file 1048576; then
 		sed -i 's/ sysfs=[^ ]*//' "$WORK/c" "$WORK/r"
 		check "external journal" cmp "$WORK/c" "$WORK/r"
 	else
@@ -124,8 +123,8 @@ if cut_off 2 0 64M -t ext4 -b 4096; then
 	umount "$MNT"
 	blockdev --setrw /dev/ram1
 	# Without replay what is there is what was written back: the same for both.
-	census_of ext4 /dev/ram1 noload "$WORK/c"
-	census_of "$FSTYPE" /dev/ram1 noload "$WORK/r"
+	census_of ext4 /dev/ram1 noload "$WORK/c" --max-file 1048576
+	census_of "$FSTYPE" /dev/ram1 noload "$WORK/r" --max-file 1048576
 	check "noload: the same without replay" cmp "$WORK/c" "$WORK/r"
 	equal "noload writes nothing" "$(md5sum </dev/ram1)" "$sum"
 	check "norecovery" mount -t "$FSTYPE" -o ro,norecovery /dev/ram1 "$MNT"
