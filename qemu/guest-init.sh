@@ -60,7 +60,7 @@ else
 	status=${PIPESTATUS[0]}
 fi
 
-if [ -w $leaks ] && [ "$LEAKS" = 1 ]; then
+if [ -w $leaks ] && [ "$CHECK_LEAKS" = 1 ]; then
 	# kmemleak reports only what is older than five seconds, and one scan may see a stale pointer on
 	# a stack that the next does not.
 	sleep 6

@@ -171,10 +171,10 @@ if [ -f "$module" ]; then
 	environment+=(REXT4_KO=/run/rext4/rext4.ko)
 fi
 {
-	printf 'SHARES=%q\nINTERACTIVE=%q\nLEAKS=%q\n' "$tags" "$interactive" "$leaks"
+	printf 'SHARES=%q\nINTERACTIVE=%q\nCHECK_LEAKS=%q\n' "$tags" "$interactive" "$leaks"
 	if [ $interactive = 1 ]; then
-		size=$(stty size 2>/dev/null) || size='24 80'
-		printf 'GUEST_TERM=%q\nROWS=%q\nCOLUMNS=%q\n' "${TERM:-vt100}" ${size}
+		read -r rows columns < <(stty size 2>/dev/null || echo 24 80)
+		printf 'GUEST_TERM=%q\nROWS=%q\nCOLUMNS=%q\n' "${TERM:-vt100}" "$rows" "$columns"
 	fi
 	for entry in REXT4_KERNEL="$kernel" "${environment[@]}"; do
 		printf 'export %s=%q\n' "${entry%%=*}" "${entry#*=}"
@@ -252,11 +252,6 @@ tail_log() {
 	say "---"
 }
 
-# What no run may leave in the kernel's log.
-SPLAT='(WARNING|BUG|INFO): .*( at |possible|suspicious|inconsistent|held|leak|blocked for more|self-detected|detected stalls|lock held|trying to register)'
-SPLAT+='|BUG[: ]|Oops|KASAN|KCSAN|UBSAN|kmemleak: |unreferenced object|general protection fault|Kernel panic'
-SPLAT+='|DEBUG_LOCKS_WARN_ON|ODEBUG|list_(add|del) corruption|Call Trace:|JBD2: .*assertion'
-
 if [ ! -s "$ctl/status" ]; then
 	if [ -e "$work/late" ]; then
 		say "guest: killed after the time limit of $timeout seconds"
@@ -271,7 +266,8 @@ if [ ! -s "$ctl/status" ]; then
 fi
 result=$(cat "$ctl/status")
 if [ $splats = 1 ]; then
-	found=$(tr -d '\r' <"$log" | grep -nE "$SPLAT" | grep -vE 'kmemleak: (Kernel memory leak detector|Automatic memory scanning)' |
+	# What no run may leave in the kernel's log.
+	found=$(tr -d '\r' <"$log" | grep -nEf "$PROJECT/qemu/splat.regex" |
 		{ if [ -n "$ignore" ]; then grep -vE "$ignore"; else cat; fi; } | head -n 20) || :
 	if [ -n "$found" ]; then
 		say "guest: the kernel's log is not clean:"

@@ -10,6 +10,8 @@
 # made under a temporary name while holding a lock of its own, and gets its name by one rename:
 # an artefact that has its name is complete, whatever was interrupted or runs at the same time.
 
+# shellcheck disable=SC2034
+
 set -euo pipefail
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -82,11 +84,13 @@ progress() {
 	done
 	wait "$pid" || status=$?
 	trap - INT TERM HUP
-	[ -t 2 ] && printf '\r\033[K' >&2
+	if [ -t 2 ]; then printf '\r\033[K' >&2; fi
 	if [ "$status" -ne 0 ]; then
 		say "$label: failed with status $status after $(elapsed "$start"); the end of $PROGRESS_LOG:"
 		tail -n 40 "$PROGRESS_LOG" >&2
 		return "$status"
 	fi
+	rm -f "$PROGRESS_LOG"
+	[ "$total" -ne 0 ] || label="$label: $unit"
 	say "$label: done in $(elapsed "$start")"
 }

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What a user types; `make help` lists it. Kbuild is the file that the kernel's build reads, so that
+# `make -C <kernel build tree> M=<this directory> modules` works as for any other module.
+#
+# KDIR=DIR    a built kernel tree to use instead of the cached one
+# LLVM=-19    for a KDIR that clang built, as in the kernel's own make
+
+# Without a kernel of the user's, the cached one is made first (minutes) and used.
+ifdef KDIR
+modules: export KDIR := $(abspath $(KDIR))
+modules:
+	+@LLVM='$(LLVM)' qemu/module.sh --in-place >/dev/null
+else
+modules:
+	@ko=$$(qemu/module.sh release) && cp "$$ko" .tmp_rext4.ko && mv .tmp_rext4.ko rext4.ko
+endif
+	@echo "rext4.ko is built"
+
+export KDIR LLVM CORPUS SEED
+
+run:
+	@tests/run.sh --demo
+
+shell:
+	@module=$$(qemu/module.sh release) && tools=$$(tests/run.sh --tools) && \
+		qemu/guest.sh --interactive --module "$$module" --share bin="$$tools"
+
+test:
+	@tests/run.sh
+
+test-debug:
+	@tests/run.sh --kernel debug
+
+# `make guest CASES='mount matrix'` runs only these of tests/guest.
+guest:
+	@tests/run.sh --only guest $(CASES)
+
+kunit:
+	@tests/run.sh --only kunit
+
+check-panics:
+	@tests/check-panics.sh
+
+bench:
+	@tests/bench/run.sh
+
+kernel:
+	@qemu/kernel.sh release
+
+kernel-debug:
+	@qemu/kernel.sh debug
+
+lint:
+	@tests/lint.sh
+
+rust-analyzer:
+	@qemu/rust-analyzer.sh
+
+# What an in-place build leaves behind; the cache is not touched.
+clean:
+	@rm -rf *.o *.ko *.mod *.mod.c .*.cmd *.symvers modules.order rust-project.json
+	@find src include kunit -name '*.o' -delete -o -name '.*.cmd' -delete -o -name '*.bc' -delete \
+		-o -name '*.rmeta' -delete -o -name '*_generated.rs' -delete -o -name '.*.d' -delete
+
+help:
+	@echo 'make run            boot a guest, mount a real image with rext4, compare it with C ext4'
+	@echo 'make test           host tests, panic check, KUnit, guest tests'
+	@echo
+	@echo 'make                build rext4.ko here, for the cached kernel'
+	@echo 'make KDIR=DIR       build rext4.ko here, for the built kernel tree DIR (LLVM=-19 if clang built it)'
+	@echo 'make shell          a shell in a guest; insmod $$REXT4_KO'
+	@echo "make guest          only the guest tests; CASES='NAME ...' for some of them"
+	@echo 'make kunit          only the KUnit suites'
+	@echo 'make test-debug     KUnit and guest tests on a kernel with lockdep, KASAN and kmemleak'
+	@echo 'make bench          instructions per operation: C ext4, XFS and rext4'
+	@echo 'make check-panics   call sites in rext4.ko that can reach a panic'
+	@echo 'make lint           rustfmt, clippy (host and kernel), shellcheck'
+	@echo 'make kernel         build the cached kernel (kernel-debug: the one of test-debug)'
+	@echo 'make rust-analyzer  write rust-project.json for editors'
+	@echo 'make clean          remove what was built here'
+	@echo
+	@echo 'KDIR=DIR      a built kernel tree for all of these     CORPUS=DIR  damaged images to test with'
+	@echo 'SEED=N        seed of the randomised tests             REXT4_CACHE=DIR  (default ~/.cache/rext4)'
+
+.PHONY: modules run shell test test-debug guest kunit check-panics bench kernel kernel-debug lint \
+	rust-analyzer clean help

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Builds rext4.ko for a kernel and prints the module's path.
+#
+#     usage: qemu/module.sh [release|debug] [MAKE-ARGUMENT...]     into the cache
+#            qemu/module.sh --in-place [MAKE-ARGUMENT...]          into the project's folder (needs KDIR)
+#
+# The kernel is qemu/kernel.sh's, or the build tree KDIR. A module has to be built by the compilers that
+# its kernel was built with: for KDIR, those of this machine are used if they are the ones, else those of the
+# build root if they are. Builds for different kernels have different output folders.
+
+# shellcheck source=qemu/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# The compiler versions that a kernel's configuration names, as its build compares them.
+config_text() { sed -n "s/^CONFIG_$1=\"\(.*\)\"$/\1/p" "$kdir/.config"; }
+
+# Sets $run to what runs the kernel's compilers, $llvm to the LLVM= that they need.
+choose_toolchain() {
+	local wanted
+	run=("$PROJECT/qemu/enter.sh" --)
+	llvm=()
+	if grep -q '^CONFIG_CC_IS_CLANG=y' "$kdir/.config"; then
+		llvm=(LLVM=-19)
+	fi
+	[ -n "${KDIR:-}" ] || return 0
+	wanted=$(config_text RUSTC_VERSION_TEXT)
+	[ -n "$wanted" ] || die "KDIR=$KDIR was built without CONFIG_RUST"
+	if [ "$(rustc --version 2>/dev/null)" = "$wanted" ]; then
+		run=()
+		[ -z "${LLVM:-}" ] || llvm=("LLVM=$LLVM")
+	elif [ "$("$PROJECT/qemu/enter.sh" rustc --version)" != "$wanted" ]; then
+		die "KDIR=$KDIR was built by $wanted, which neither this machine nor the build root has"
+	fi
+}
+
+case ${1:-} in
+--in-place)
+	shift
+	[ -n "${KDIR:-}" ] || die "--in-place needs KDIR"
+	kdir=$("$PROJECT/qemu/kernel.sh")
+	choose_toolchain
+	"${run[@]}" make -C "$kdir" M="$PROJECT" "${llvm[@]}" "$@" modules >&2
+	echo "$PROJECT/rext4.ko"
+	exit
+	;;
+release | debug)
+	kind=$1
+	shift
+	;;
+*) kind=release ;;
+esac
+
+kdir=$("$PROJECT/qemu/kernel.sh" "$kind")
+choose_toolchain
+output=$CACHE/module-$(key "module 1" "$PROJECT" "$kdir" "$(stat -c %Y.%s "$kdir/Module.symvers")" "$@")
+lock "$(basename "$output")"
+"${run[@]}" make -s -C "$kdir" M="$PROJECT" MO="$output" "${llvm[@]}" "$@" modules >&2
+unlock
+echo "$output/rext4.ko"

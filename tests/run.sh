@@ -1,0 +1,271 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the tests and ends with a line 'N passed, N failed' (', N skipped' when there are any). Makes what is
+# missing first: build root, kernel, module, the tests' programs, guest root.
+#
+#     usage: tests/run.sh [--kernel release|debug] [--module FILE] [--only STAGE]... [CASE...]
+#            tests/run.sh --tools        builds the tests' programs for the guest, prints their folder
+#            tests/run.sh --demo         what `make run` does
+#
+#     STAGE: host (cargo test), panics (tests/check-panics.sh), kunit (suites at insmod), guest (tests/guest)
+#     CASE:  names from tests/guest, without .sh; default all
+#
+# Without --only all stages run; with --kernel debug only kunit and guest do. SEED, CORPUS (a folder of
+# images) and MATRIX reach the cases. Logs stay in the cache, the last run's in log/test. REXT4_TEST_GUESTS is how many
+# guests run at once (default: as many as processors, if the memory suffices).
+
+# shellcheck source=qemu/lib.sh
+. "$(dirname "$0")/../qemu/lib.sh"
+
+kernel=release module='' stages=() cases=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kernel) kernel=$2; shift 2 ;;
+	--module) module=$(realpath "$2"); shift 2 ;;
+	--only) stages+=("$2"); shift 2 ;;
+	--tools | --demo) stages=("${1#--}"); shift ;;
+	-*) die "run.sh: unknown option $1" ;;
+	*) cases+=("$1"); shift ;;
+	esac
+done
+if [ ${#stages[@]} -eq 0 ]; then
+	if [ "$kernel" = debug ]; then stages=(kunit guest); else stages=(host panics kunit guest); fi
+fi
+
+logs=$CACHE/log/test.$(date +%m%d-%H%M%S).$$
+passed=0 failed=0 skipped=0
+scale=1
+[ "$kernel" = release ] || scale=5
+
+ok() { passed=$((passed + 1)); echo "ok $*"; }
+not_ok() { failed=$((failed + 1)); echo "not ok $*"; }
+
+# The programs that guest cases use, built for any root. Prints their folder.
+tools() {
+	local folder
+	folder=$CACHE/tools-$(key "$PROJECT" "$(cd "$PROJECT/tests/tools" && sha256sum -- *)")
+	if [ ! -d "$folder" ]; then
+		lock "$(basename "$folder")"
+		if [ ! -d "$folder" ]; then
+			rm -rf "$folder".tmp.*
+			"$PROJECT/qemu/enter.sh" make -s -C "$PROJECT/tests/tools" -j"$(nproc)" CC=gcc-14 \
+				OUT="$folder.tmp.$$" >&2
+			mv -T "$folder.tmp.$$" "$folder"
+		fi
+		unlock
+	fi
+	echo "$folder"
+}
+
+stage_host() {
+	local log=$logs/host.log status=0 name n
+	echo "# host tests"
+	"$PROJECT/qemu/enter.sh" cargo test --locked --no-fail-fast --color never >"$log" 2>&1 || status=$?
+	while read -r _ name _ n; do
+		case $n in
+		ok) ok "host: $name" ;;
+		FAILED) not_ok "host: $name" ;;
+		ignored*) skipped=$((skipped + 1)); echo "ok host: $name # SKIP ignored" ;;
+		esac
+	done < <(sed -n 's/ - should panic \.\.\./ .../; /^test .* \.\.\. \(ok\|FAILED\|ignored.*\)$/p' "$log")
+	# A crate that does not build, or a test that kills its process, has no line of its own.
+	if [ "$status" -ne 0 ] && ! grep -q '^test .* FAILED$' "$log"; then
+		not_ok "host: cargo test ended with status $status"
+	fi
+	[ "$status" -eq 0 ] || tail -n 60 "$log"
+}
+
+stage_panics() {
+	echo "# panic call sites"
+	if "$PROJECT/tests/check-panics.sh" "$module" >"$logs/panics.log"; then
+		ok "panics: no room has more call sites than its ratchet allows"
+	else
+		not_ok "panics: a room has more call sites than its ratchet allows"
+		cat "$logs/panics.log"
+	fi
+}
+
+guest() { # LOG OPTION... -- COMMAND...
+	local log=$1
+	shift
+	"$PROJECT/qemu/guest.sh" --kernel "$kernel" --module "$module" --console "$log" "$@"
+}
+
+stage_kunit() {
+	local log=$logs/kunit status=0 counts
+	echo "# KUnit suites, at insmod"
+	# The log's second half: the kernel's own suites ran at boot.
+	# shellcheck disable=SC2016
+	guest "$log.console" --timeout $((300 * scale)) -- bash -c '
+		for dep in $(modinfo -F depends "$REXT4_KO" | tr , " "); do modprobe "$dep" || exit; done
+		seen=$(dmesg | wc -l)
+		insmod "$REXT4_KO" || exit
+		dmesg | tail -n "+$((seen + 1))"
+		rmmod rext4' >"$log.dmesg" || status=$?
+	[ "$status" -eq 0 ] || not_ok "kunit: the guest ended with status $status"
+	if ! grep -q 'KTAP version' "$log.dmesg"; then
+		not_ok "kunit: the module has no suites, or they did not run"
+		return
+	fi
+	"$PROJECT/qemu/enter.sh" python3 "$source/tools/testing/kunit/kunit.py" parse --json="$log.json" "$log.dmesg" >"$log.log" 2>&1 ||
+		cat "$log.log"
+	while read -r status counts; do
+		case $status in
+		PASS) ok "kunit: $counts" ;;
+		SKIP) skipped=$((skipped + 1)); echo "ok kunit: $counts # SKIP" ;;
+		*) not_ok "kunit: $counts - $status" ;;
+		esac
+	done < <("$PROJECT/qemu/enter.sh" python3 -c '
+import json, sys
+def walk(group, path):
+    for case in group.get("test_cases", []):
+        print(case["status"], "/".join(path + [case["name"]]))
+    for sub in group.get("sub_groups", []):
+        walk(sub, path + [sub["name"]])
+walk(json.load(open(sys.argv[1])), [])' "$log.json")
+}
+
+# Expands a script that says `# shards: N` into its parts.
+case_names() {
+	local script name shards i
+	for script in "$PROJECT"/tests/guest/*.sh; do
+		name=$(basename "$script" .sh)
+		[ "$name" != lib ] || continue
+		[ ${#cases[@]} -eq 0 ] || [[ " ${cases[*]} " = *" $name "* ]] || continue
+		shards=$(sed -n '1,40s/^# shards: *\([0-9]*\)$/\1/p' "$script")
+		if [ -z "$shards" ]; then
+			echo "$name"
+		else
+			for ((i = 0; i < shards; i++)); do echo "$name@$i-$shards"; done
+		fi
+	done
+}
+
+# worker N CASE...: one guest after the other until every case has been taken by somebody. A guest that
+# dies takes the case that it was at with it: that one has failed, and the next guest goes on after it.
+worker() {
+	local n=$1 round=0 status name taken all
+	shift
+	while :; do
+		round=$((round + 1))
+		status=0
+		guest "$logs/guest-$n-$round.console" --mem "$memory" --timeout $((5400 * scale)) --out "$logs/cases" \
+			--share bin="$programs" "${options[@]}" --env GUEST="$n-$round" -- \
+			/src/tests/lib/run-cases.sh "$scale" "$@" 2>"$logs/guest-$n-$round.err" || status=$?
+		taken=0
+		for name in "$logs"/cases/*/; do
+			[ "$(cat "$name/guest" 2>/dev/null)" = "$n-$round" ] || continue
+			taken=$((taken + 1))
+			if [ ! -e "$name/status" ]; then
+				echo "not ok $(basename "$name"): the guest died - status $status, see $name/log"
+				{
+					echo "not ok ended - the guest died with status $status"
+					cat "$logs/guest-$n-$round.err"
+				} >>"$name/log"
+				echo "$status" >"$name/status"
+			fi
+		done
+		all=1
+		for name in "$@"; do [ -d "$logs/cases/$name" ] || all=0; done
+		if [ "$status" -eq 99 ] && ! grep -qs '^not ok ' "$logs"/cases/*/log; then
+			mkdir "$logs/cases/log-$n-$round"
+			echo "not ok log-$n-$round: the kernel's log is not clean"
+			{
+				echo "not ok kernel log"
+				cat "$logs/guest-$n-$round.err"
+			} | tee "$logs/cases/log-$n-$round/log" | tail -n +2
+		fi
+		[ "$all" = 0 ] || return 0
+		if [ "$taken" -eq 0 ]; then
+			mkdir "$logs/cases/boot-$n"
+			echo "not ok boot-$n: a guest ended with status $status before any case"
+			{
+				echo "not ok boot"
+				cat "$logs/guest-$n-$round.err"
+			} | tee "$logs/cases/boot-$n/log" | tail -n +2
+			return 0
+		fi
+	done
+}
+
+stage_guest() {
+	local names guests available i log line
+	mapfile -t names < <(case_names)
+	if [ ${#names[@]} -eq 0 ]; then
+		not_ok "guest: no such case: ${cases[*]:-(there are none)}"
+		return
+	fi
+	memory=3G
+	available=$(awk '/^MemAvailable/ {print int($2 / 4194304)}' /proc/meminfo)
+	guests=${REXT4_TEST_GUESTS:-$(nproc)}
+	[ "$guests" -le "$available" ] || guests=$available
+	[ "$guests" -ge 1 ] || guests=1
+	[ "$guests" -le ${#names[@]} ] || guests=${#names[@]}
+	echo "# guest tests: ${#names[@]} cases in $guests guests at once"
+	options=()
+	if [ -n "${CORPUS:-}" ]; then
+		options+=(--share "corpus=$(realpath "$CORPUS")" --env CORPUS=/share/corpus)
+	fi
+	for i in SEED MATRIX FSTYPE_UNDER_TEST VERBOSE; do
+		[ -z "${!i:-}" ] || options+=(--env "$i=${!i}")
+	done
+	programs=$(tools)
+	"$PROJECT/qemu/guest-root.sh" >/dev/null
+	mkdir "$logs/cases"
+	for ((i = 0; i < guests; i++)); do
+		worker "$i" "${names[@]}" &
+	done
+	wait
+	for log in "$logs"/cases/*/log; do
+		while IFS= read -r line; do
+			case $line in
+			'ok '*'# SKIP'*) skipped=$((skipped + 1)) ;;
+			'ok '*) passed=$((passed + 1)) ;;
+			'not ok '*) failed=$((failed + 1)) ;;
+			esac
+		done < <(grep -E '^(not )?ok ' "$log")
+		if grep -q '^not ok ' "$log"; then
+			echo "# failures in $log"
+		fi
+	done
+}
+
+stage_demo() {
+	local disk status=0
+	programs=$(tools)
+	disk=$(mktemp "$CACHE/run/demo.XXXXXX")
+	trap 'rm -f "$disk"' EXIT
+	truncate -s 4G "$disk"
+	guest "$logs/demo.console" --mem 3G --timeout 3600 --disk "$disk" --share bin="$programs" -- \
+		/src/tests/demo.sh || status=$?
+	exit "$status"
+}
+
+if [ "${stages[*]}" = tools ]; then
+	tools
+	exit
+fi
+mkdir -p "$logs"
+ln -sfn "$(basename "$logs")" "$CACHE/log/test"
+# The folders of the last runs stay.
+find "$CACHE/log" -maxdepth 1 -name 'test.*' -type d | sort | head -n -20 | xargs -r rm -rf
+"$PROJECT/qemu/root.sh" >/dev/null
+start=$SECONDS
+for stage in "${stages[@]}"; do
+	case $stage in
+	panics | kunit | guest | demo)
+		source=$("$PROJECT/qemu/kernel.sh" --source)
+		if [ -z "$module" ]; then
+			"$PROJECT/qemu/kernel.sh" "$kernel" >/dev/null
+			module=$("$PROJECT/qemu/module.sh" "$kernel")
+		fi
+		;;
+	host) ;;
+	*) die "run.sh: no stage $stage" ;;
+	esac
+	"stage_$stage"
+done
+say "took $(elapsed "$start")"
+echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
