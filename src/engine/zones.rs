@@ -151,8 +151,8 @@ impl<S: DerefMut<Target = [Zone]>> Zones<S> {
     /// Makes the table from zones in any order. The storage beyond [`zones`](Self::zones) is of
     /// no further use.
     ///
-    /// Errors: [`GroupError::MetadataOverlap`] if any two zones share a block; [`GroupError::MetadataOutside`] if
-    /// a zone is not on the file system.
+    /// Errors: [`GroupError::MetadataOverlap`] if any two zones share a block;
+    /// [`GroupError::MetadataOutside`] if a zone is not on the file system.
     pub fn build(geo: &Geometry, mut storage: S) -> Result<Self, GroupError> {
         let zones: &mut [Zone] = &mut storage;
         sort(zones);

@@ -16,9 +16,9 @@
 //!
 //! Format: `Documentation/filesystems/ext4/group_descr.rst` and `bitmaps.rst`.
 
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U16, U32};
-use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc::{crc16, crc32c};
 use super::features::Incompat;

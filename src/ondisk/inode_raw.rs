@@ -9,9 +9,9 @@
 //!
 //! Format: `Documentation/filesystems/ext4/inodes.rst`.
 
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U16, U32};
-use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc::crc32c;
 use super::inode::{InodeError, BASE_SIZE, I_BLOCK_SIZE};

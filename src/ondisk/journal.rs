@@ -9,9 +9,9 @@
 //!
 //! All fields are big-endian. Format: `Documentation/filesystems/ext4/journal.rst`.
 
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use core::mem::{offset_of, size_of};
 use zerocopy::big_endian::U32;
-use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc::crc32c;
 

@@ -10,9 +10,9 @@
 //!
 //! Format: `Documentation/filesystems/ext4/orphan.rst`.
 
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use core::mem::size_of;
 use zerocopy::little_endian::U32;
-use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc::crc32c;
 use super::{FsBlock, Geometry, Ino};
@@ -70,7 +70,9 @@ impl<'a> OrphanBlock<'a> {
     ///
     /// Errors: [`OrphanError`].
     pub fn verify(seed: Option<u32>, block: FsBlock, bytes: &'a [u8]) -> Result<Self, OrphanError> {
-        let (slots, tail) = Tail::ref_from_suffix(bytes).map_err(|_| OrphanError::Truncated)?;
+        let at = tail_offset(bytes).ok_or(OrphanError::Truncated)?;
+        let (slots, tail) = bytes.split_at_checked(at).ok_or(OrphanError::Truncated)?;
+        let tail = Tail::ref_from_bytes(tail).map_err(|_| OrphanError::Truncated)?;
         if tail.magic.get() != MAGIC {
             return Err(OrphanError::BadMagic);
         }
@@ -87,7 +89,8 @@ impl<'a> OrphanBlock<'a> {
         self,
         geo: &'a Geometry,
     ) -> impl Iterator<Item = (u32, Result<Ino, OrphanError>)> + 'a {
-        (0u32..)
+        // A range with an end: one without would check for overflow at every step.
+        (0..u32::MAX)
             .zip(self.slots)
             .filter(|(_, ino)| ino.get() != 0)
             .map(|(slot, ino)| {
@@ -100,7 +103,9 @@ impl<'a> OrphanBlock<'a> {
 
     /// The number of free slots.
     pub fn free_slots(self) -> usize {
-        self.slots.iter().filter(|ino| ino.get() == 0).count()
+        let free = self.slots.iter().filter(|ino| ino.get() == 0);
+        // `count` would check for overflow.
+        free.fold(0usize, |n, _| n.wrapping_add(1))
     }
 }
 
@@ -108,9 +113,18 @@ fn checksum(seed: u32, block: FsBlock, slots: &[u8]) -> u32 {
     crc32c(crc32c(seed, &block.get().to_le_bytes()), slots)
 }
 
+/// Where the tail of a block begins.
+#[inline]
+fn tail_offset(bytes: &[u8]) -> Option<usize> {
+    bytes.len().checked_sub(size_of::<Tail>())
+}
+
 /// Stores the checksum of the block's present contents.
 pub fn update_checksum(seed: u32, block: FsBlock, bytes: &mut [u8]) {
-    if let Ok((slots, tail)) = Tail::mut_from_suffix(bytes) {
-        tail.checksum = checksum(seed, block, slots).into();
+    let halves = tail_offset(bytes).and_then(|at| bytes.split_at_mut_checked(at));
+    if let Some((slots, tail)) = halves {
+        if let Ok(tail) = Tail::mut_from_bytes(tail) {
+            tail.checksum = checksum(seed, block, slots).into();
+        }
     }
 }

@@ -13,9 +13,9 @@
 
 mod edit;
 
+use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::{U16, U32, U64};
-use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::crc::crc32c;
 use super::features::{Compat, Features, Incompat, RoCompat};
