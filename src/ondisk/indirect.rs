@@ -357,14 +357,27 @@ fn pointers(bytes: &[u8]) -> Result<&[U32], IndirectError> {
     <[U32]>::ref_from_bytes(bytes).map_err(|_| IndirectError::BadBlock)
 }
 
+/// Checks that every pointer is empty or may be pointed at, consecutive ones in one go: asking
+/// costs a search among the metadata zones, and most files are contiguous.
 fn check_pointers<B: BlockBounds>(bytes: &[u8], bounds: &B) -> Result<(), IndirectError> {
+    let check = |start: u32, len: u32| {
+        if len == 0 || bounds.check_run(u64::from(start), len).is_some() {
+            Ok(())
+        } else {
+            Err(IndirectError::BadPointer)
+        }
+    };
+    let (mut start, mut len) = (0u32, 0u32);
     for p in pointers(bytes)? {
         let p = p.get();
-        if p != 0 && bounds.check_run(u64::from(p), 1).is_none() {
-            return Err(IndirectError::BadPointer);
+        if len != 0 && start.checked_add(len) == Some(p) {
+            len = len.wrapping_add(1);
+            continue;
         }
+        check(start, len)?;
+        (start, len) = (p, u32::from(p != 0));
     }
-    Ok(())
+    check(start, len)
 }
 
 /// Verifies the 15 pointers in `i_block`, for an inode without the extents flag whose data is in
