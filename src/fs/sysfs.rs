@@ -23,6 +23,8 @@ use kernel::{prelude::*, str::BStr};
 /// The files in `features/`. What ext4 lists beside these are ways of writing, and features whose
 /// file systems are refused so far.
 pub(crate) const FEATURES: &[Attribute<Driver>] = &[
+    #[cfg(CONFIG_FS_VERITY)]
+    feature(c"verity"),
     feature(c"metadata_csum_seed"),
     // Blocks larger than a page need folios larger than a page.
     #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
