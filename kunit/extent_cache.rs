@@ -74,10 +74,7 @@ mod tests {
             let first = random.below(BLOCKS);
             let len = 1 + random.below((BLOCKS - first).min(24));
             let kind = random.below(3);
-            let span = model
-                .iter_mut()
-                .skip(first as usize)
-                .take(len as usize);
+            let span = model.iter_mut().skip(first as usize).take(len as usize);
             match random.below(16) {
                 0..=9 => {
                     cache.set(&mapping(first, len, kind))?;

@@ -7,13 +7,13 @@
 //! free, so that tools and tables that say `ext4` work where the C driver is absent.
 
 // The format is larger than what the module uses of it so far; the host build tests all of it.
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unreachable_pub, unused_imports)]
 mod engine;
 mod fs;
 #[path = "../kunit/mod.rs"]
 mod kunit;
 mod linux;
-#[allow(dead_code, unused_imports)]
+#[allow(dead_code, unreachable_pub, unused_imports)]
 mod ondisk;
 
 /// What `ondisk` asks its crate root for: here, the kernel's checksum routines.

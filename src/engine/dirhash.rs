@@ -112,9 +112,16 @@ impl DirHash {
     fn hash_half_md4(&self, name: &[u8]) -> NameHash {
         let mut state = self.seed;
         let mut rest = name;
-        while !rest.is_empty() {
+        while let Some((_, more)) = rest.split_at_checked(32) {
+            if more.is_empty() {
+                break;
+            }
             state = half_md4(state, &pack::<8>(rest, self.signs));
-            rest = rest.get(32..).unwrap_or_default();
+            rest = more;
+        }
+        // Most names end in their first pass, where only two words of the outcome matter.
+        if !rest.is_empty() {
+            state = half_md4(state, &pack::<8>(rest, self.signs));
         }
         let [_, b, c, _] = state;
         NameHash::new(b, c)
@@ -163,22 +170,26 @@ fn pack<const N: usize>(rest: &[u8], signs: u32) -> [u32; N] {
     let pad = len | (len << 8);
     let pad = pad | (pad << 16);
     let mut words = [pad; N];
-    let mut slots = words.iter_mut();
-    let mut rest = rest;
-    while let Some((word, more)) = rest.split_first_chunk::<4>() {
-        let Some(slot) = slots.next() else {
-            return words;
-        };
-        let word = u32::from_be_bytes(*word);
-        // With signed bytes a high bit subtracts 1 from the byte above it.
-        *slot = word.wrapping_sub((word & signs) << 1);
-        rest = more;
+    let mut seen = 0;
+    let whole = rest.chunks_exact(4);
+    let odd = whole.remainder();
+    for (slot, word) in words.iter_mut().zip(whole) {
+        let word = word.first_chunk().map_or(0, |w| u32::from_be_bytes(*w));
+        seen |= word;
+        *slot = word;
     }
-    if !rest.is_empty() {
-        if let Some(slot) = slots.next() {
-            *slot = rest.iter().fold(pad, |word, &byte| {
+    if !odd.is_empty() {
+        if let Some(slot) = words.get_mut(rest.len() >> 2) {
+            *slot = odd.iter().fold(pad, |word, &byte| {
                 (word << 8).wrapping_add(extend(byte, signs))
             });
+        }
+    }
+    if seen & signs != 0 {
+        // With signed bytes a high bit subtracts 1 from the byte above it. Names are rarely
+        // like that, so the common path does without.
+        for (slot, _) in words.iter_mut().zip(rest.chunks_exact(4)) {
+            *slot = slot.wrapping_sub((*slot & signs) << 1);
         }
     }
     words
@@ -200,6 +211,10 @@ fn tea(a: u32, b: u32, input: &[u32; 4]) -> (u32, u32) {
 }
 
 /// One pass of the cut-down MD4 over eight words of input, added to the state.
+///
+/// Majority and parity of three words need the same exclusive-or of two of them in neighbouring
+/// steps, which is why they are not written as functions.
+#[inline]
 fn half_md4(state: [u32; 4], input: &[u32; 8]) -> [u32; 4] {
     const K2: u32 = 0x5a82_7999;
     const K3: u32 = 0x6ed9_eba1;
@@ -207,38 +222,60 @@ fn half_md4(state: [u32; 4], input: &[u32; 8]) -> [u32; 4] {
     let (mut a, mut b, mut c, mut d) = state.into();
     let &[i0, i1, i2, i3, i4, i5, i6, i7] = input;
 
-    // Selection, majority and parity, as in MD4.
-    let f = |x: u32, y: u32, z: u32| z ^ (x & (y ^ z));
-    let g = |x: u32, y: u32, z: u32| (x & y).wrapping_add((x ^ y) & z);
-    let h = |x: u32, y: u32, z: u32| x ^ y ^ z;
-
-    macro_rules! four {
-        ($f:ident, $k:expr, [$w0:ident $w1:ident $w2:ident $w3:ident],
-         [$s0:literal $s1:literal $s2:literal $s3:literal]) => {
-            a = a
-                .wrapping_add($f(b, c, d))
-                .wrapping_add($w0.wrapping_add($k));
-            a = a.rotate_left($s0);
-            d = d
-                .wrapping_add($f(a, b, c))
-                .wrapping_add($w1.wrapping_add($k));
-            d = d.rotate_left($s1);
-            c = c
-                .wrapping_add($f(d, a, b))
-                .wrapping_add($w2.wrapping_add($k));
-            c = c.rotate_left($s2);
-            b = b
-                .wrapping_add($f(c, d, a))
-                .wrapping_add($w3.wrapping_add($k));
-            b = b.rotate_left($s3);
+    macro_rules! step {
+        ($a:ident, $w:expr, $mixed:expr, $rotate:literal) => {
+            $a = $a.wrapping_add($w).wrapping_add($mixed);
+            $a = $a.rotate_left($rotate);
         };
     }
-    four!(f, 0, [i0 i1 i2 i3], [3 7 11 19]);
-    four!(f, 0, [i4 i5 i6 i7], [3 7 11 19]);
-    four!(g, K2, [i1 i3 i5 i7], [3 5 9 13]);
-    four!(g, K2, [i0 i2 i4 i6], [3 5 9 13]);
-    four!(h, K3, [i3 i7 i2 i6], [3 9 11 15]);
-    four!(h, K3, [i1 i5 i0 i4], [3 9 11 15]);
+    // Selection: bits of y where x is set, else of z.
+    macro_rules! select {
+        ($a:ident $x:ident $y:ident $z:ident, $w:ident, $rotate:literal) => {
+            step!($a, $w, $z ^ ($x & ($y ^ $z)), $rotate);
+        };
+    }
+    // Majority; `pair` is y ^ z, left by the step before.
+    let mut pair;
+    macro_rules! majority {
+        ($a:ident $x:ident $y:ident $z:ident, $w:ident, $rotate:literal) => {
+            let next = $x ^ $y;
+            step!($a, $w.wrapping_add(K2), (next & pair) ^ $y, $rotate);
+            pair = next;
+        };
+    }
+    // Parity, two steps at a time.
+    macro_rules! parity {
+        ($a:ident $b:ident $c:ident $d:ident, $w0:ident, $r0:literal, $w1:ident, $r1:literal) => {
+            let pair = $b ^ $c;
+            step!($a, $w0.wrapping_add(K3), pair ^ $d, $r0);
+            step!($d, $w1.wrapping_add(K3), $a ^ pair, $r1);
+        };
+    }
+
+    select!(a b c d, i0, 3);
+    select!(d a b c, i1, 7);
+    select!(c d a b, i2, 11);
+    select!(b c d a, i3, 19);
+    select!(a b c d, i4, 3);
+    select!(d a b c, i5, 7);
+    select!(c d a b, i6, 11);
+    select!(b c d a, i7, 19);
+
+    pair = c ^ d;
+    majority!(a b c d, i1, 3);
+    majority!(d a b c, i3, 5);
+    majority!(c d a b, i5, 9);
+    majority!(b c d a, i7, 13);
+    majority!(a b c d, i0, 3);
+    majority!(d a b c, i2, 5);
+    majority!(c d a b, i4, 9);
+    majority!(b c d a, i6, 13);
+    let _ = pair;
+
+    parity!(a b c d, i3, 3, i7, 9);
+    parity!(c d a b, i2, 11, i6, 15);
+    parity!(a b c d, i1, 3, i5, 9);
+    parity!(c d a b, i0, 11, i4, 15);
 
     [
         a0.wrapping_add(a),

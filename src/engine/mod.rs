@@ -13,18 +13,18 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
-pub mod extent_map;
-pub mod extent_walk;
-pub mod indirect_walk;
-pub mod mapping;
-pub mod overhead;
 pub mod dir;
 pub mod dir_batch;
 pub mod dir_cookie;
 pub mod dir_lookup;
 pub mod dirhash;
+pub mod extent_map;
+pub mod extent_walk;
 mod htree;
+pub mod indirect_walk;
 pub mod journal_scan;
+pub mod mapping;
+pub mod overhead;
 pub mod readdir;
 mod readdir_linear;
 pub mod source;

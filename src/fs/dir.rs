@@ -25,10 +25,11 @@ use crate::{
         buffer::{Buffer, Verified},
         dir::{DirContext, DirOps},
         fiemap::FiemapInfo,
-        fileattr::FileAttr,
         file::FileOps as _,
+        fileattr::FileAttr,
         inode::InodeOps,
         stat::KStat,
+        super_block::{message, Level},
         xattr::ListBuffer,
     },
     ondisk::{
@@ -58,9 +59,7 @@ impl<'a> DirBlocks for Blocks<'a> {
         let MapKind::Written(start) = m.kind else {
             return Ok(DirBlock::Hole(lblk.distance_to(m.end()).max(1)));
         };
-        let block = start
-            .get()
-            .wrapping_add(m.lblk.distance_to(lblk).into());
+        let block = start.get().wrapping_add(m.lblk.distance_to(lblk).into());
         let buffer = self.dir.super_block().device().read(block)?;
         if !buffer.is_verified(Verified::Dir) && verify(&buffer)? == Verdict::Passed {
             buffer.set_verified(Verified::Dir);
@@ -69,8 +68,12 @@ impl<'a> DirBlocks for Blocks<'a> {
     }
 
     fn report(&self, what: Corrupt, lblk: FileBlock) {
-        let _ = lblk;
-        let _ = Fault::Corrupt(what).report_inode(self.dir, "directory");
+        if matches!(what, Corrupt::Dx(_)) {
+            // The entries can still be had, by reading from front to back.
+            warn(self.dir, lblk, what);
+        } else {
+            Fault::Corrupt(what).report_inode(self.dir, "directory");
+        }
     }
 
     fn relax(&self) -> Result<(), Fault> {
@@ -90,6 +93,25 @@ impl<'a> DirBlocks for Blocks<'a> {
                     .read_ahead(start.get().wrapping_add(skip.into()), len);
             }
         }
+    }
+}
+
+/// Reports damage that nothing is lost by.
+#[cold]
+fn warn(dir: &VfsInode, lblk: FileBlock, what: Corrupt) {
+    let sb = dir.super_block();
+    sb.info().errors.count_warning();
+    if sb.info().errors.may_print() {
+        message(
+            Level::Warning,
+            sb.id(),
+            fmt!(
+                "warning: inode #{}: lblock {}: {}, run e2fsck -D\n",
+                dir.ino(),
+                lblk.get(),
+                what.message()
+            ),
+        );
     }
 }
 

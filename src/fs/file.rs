@@ -5,8 +5,7 @@
 use super::{
     inode::{InodeInfo, MapKind},
     io::{Read, Report},
-    map,
-    Rext4Fs, VfsInode,
+    map, Rext4Fs, VfsInode,
 };
 use crate::{
     linux::{
@@ -158,12 +157,7 @@ pub(crate) fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
 }
 
 /// FIEMAP, of the file's data or of its extended attributes.
-pub(crate) fn fiemap(
-    inode: &VfsInode,
-    info: &mut FiemapInfo<'_>,
-    start: u64,
-    len: u64,
-) -> Result {
+pub(crate) fn fiemap(inode: &VfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {
     // The report itself fills the extent status cache.
     info.take_cache_flag();
     if info.take_cache_flag() {

@@ -17,8 +17,8 @@ use super::{
     map,
     meta::FileBounds,
     options::Toggles,
-    symlink::Symlink,
     super_info::SuperInfo,
+    symlink::Symlink,
     Rext4Fs, Sb, VfsInode,
 };
 use crate::{
@@ -26,13 +26,15 @@ use crate::{
     linux::{
         buffer::Buffer,
         inode::{Attributes, Got, NewInode},
-        mapping::MappingOps,
         maple::RangeTree,
+        mapping::MappingOps,
         rwsem::RwSem,
         seqcount::SeqCount,
     },
     ondisk::{
-        inode::{check_number, FileType, Inode, InodeError, InodeFlags, Purpose, Refused, I_BLOCK_SIZE},
+        inode::{
+            check_number, FileType, Inode, InodeError, InodeFlags, Purpose, Refused, I_BLOCK_SIZE,
+        },
         time::Timestamp,
         Corrupt, FsBlock, Ino,
     },
@@ -159,8 +161,13 @@ pub(crate) fn read_slot<'a>(sb: &'a Sb, ino: Ino) -> Result<Slot<'a>, Fault> {
         .get(loc.group.get() as usize)
         .ok_or(Corrupt::from(InodeError::IllegalNumber))?;
     let block = table.wrapping_add(loc.block.into());
-    info.inode_readahead(sb, *table, loc.block);
-    let buffer = sb.device().read(block)?;
+    let buffer = match sb.device().cached(block) {
+        Some(buffer) => buffer,
+        None => {
+            info.inode_readahead(sb, *table, loc.block);
+            sb.device().read(block)?
+        }
+    };
     let start = loc.offset as usize;
     let end = start.saturating_add(info.geometry.inode_size().into());
     Ok(Slot {
@@ -279,8 +286,16 @@ fn fill(
     let time = |t: Timestamp| (t.secs, t.nanos);
     new.set_attributes(&Attributes {
         mode: raw.mode(),
-        uid: if sbi.has(Toggles::NO_UID32) { raw.uid16().into() } else { raw.uid() },
-        gid: if sbi.has(Toggles::NO_UID32) { raw.gid16().into() } else { raw.gid() },
+        uid: if sbi.has(Toggles::NO_UID32) {
+            raw.uid16().into()
+        } else {
+            raw.uid()
+        },
+        gid: if sbi.has(Toggles::NO_UID32) {
+            raw.gid16().into()
+        } else {
+            raw.gid()
+        },
         nlink: raw.links_count().into(),
         size: raw.size(),
         sectors: raw.sectors(),
@@ -310,9 +325,7 @@ fn fill(
     match file_type {
         FileType::Regular => new.set_regular::<FileInode, File, Pages>(sbi.min_folio_order),
         FileType::Directory => new.set_directory::<DirInode, Dir>(),
-        FileType::Symlink => {
-            new.set_symlink::<Symlink>(fast_link.then_some(InodeInfo::fast_link))
-        }
+        FileType::Symlink => new.set_symlink::<Symlink>(fast_link.then_some(InodeInfo::fast_link)),
         _ => new.set_special::<SpecialInode>(raw.mode(), raw.rdev()),
     }
     Ok(new.finish())
@@ -330,11 +343,14 @@ fn vfs_flags(flags: InodeFlags) -> u32 {
         (InodeFlags::VERITY, S_VERITY),
     ]
     .into_iter()
-    .fold(0, |acc, (disk, vfs)| {
-        if flags.contains(disk) {
-            acc | vfs
-        } else {
-            acc
-        }
-    })
+    .fold(
+        0,
+        |acc, (disk, vfs)| {
+            if flags.contains(disk) {
+                acc | vfs
+            } else {
+                acc
+            }
+        },
+    )
 }

@@ -116,8 +116,10 @@ pub(crate) fn read_inline(inode: &VfsInode, size: u64) -> Result<KVec<u8>> {
     // Inline data is bounded by the inode, and that by the block; iomap wants it in one page.
     let len = usize::try_from(size).map_err(|_| EUCLEAN)?;
     if len > sb.block_size().min(kernel::page::PAGE_SIZE) {
-        return Err(Fault::from(Corrupt::from(crate::ondisk::inline::InlineError::TooLarge))
-            .report_inode(inode, "inline data"));
+        return Err(
+            Fault::from(Corrupt::from(crate::ondisk::inline::InlineError::TooLarge))
+                .report_inode(inode, "inline data"),
+        );
     }
     // A folio may be locked: reclaim must not wait for it.
     let _nofs = NoFs::new();

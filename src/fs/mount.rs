@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     linux::{
-        fs_context::{ContextOps, FsContext, Given, ParamTable},
+        fs_context::{ContextOps, FsContext, Given, ParamTable, SB_I_VERSION},
         super_block::{message, Level, NewSuper, Published, SuperFacts},
     },
     ondisk::{
@@ -42,7 +42,7 @@ impl ContextOps for Mount {
     type Context = Parsed;
     type Opt = Opt;
     const PARAMETERS: ParamTable<Opt> = options::PARAMETERS;
-    const SB_FLAGS: u32 = 0;
+    const SB_FLAGS: u32 = SB_I_VERSION;
 
     fn parse(ctx: &mut Parsed, fc: &FsContext, given: Given<'_, Opt>) -> Result {
         ctx.take(fc, given)
@@ -171,12 +171,7 @@ fn read_super(
     Ok(KBox::new(raw.clone(), GFP_KERNEL)?)
 }
 
-fn geometry_of(
-    id: &[u8],
-    raw: &Superblock,
-    ctx: &Parsed,
-    device_bytes: u64,
-) -> Result<Geometry> {
+fn geometry_of(id: &[u8], raw: &Superblock, ctx: &Parsed, device_bytes: u64) -> Result<Geometry> {
     // An unreadable feature is refused by name first; the geometry may depend on it.
     refuse_incompat(id, &raw.features())?;
     let (block, _) = superblock::location(ctx.sb_block().into(), raw.block_bits()).ok_or(EINVAL)?;
@@ -188,11 +183,7 @@ fn geometry_of(
 fn refuse(id: &[u8], silent: bool, e: SuperError) -> Error {
     match e {
         SuperError::BadMagic if silent => (),
-        SuperError::BadMagic => message(
-            Level::Err,
-            id,
-            fmt!("VFS: Can't find ext4 filesystem\n"),
-        ),
+        SuperError::BadMagic => message(Level::Err, id, fmt!("VFS: Can't find ext4 filesystem\n")),
         SuperError::BadChecksum => message(
             Level::Err,
             id,
@@ -293,7 +284,11 @@ fn announce(sb: &Sb) {
     message(
         Level::Info,
         sb.id(),
-        fmt!("mounted filesystem {} ro\n", Uuid(u)),
+        fmt!(
+            "mounted filesystem {} ro with{}. Quota mode: none.\n",
+            Uuid(u),
+            sb.info().options.lock().journal_description()
+        ),
     );
 }
 

@@ -683,12 +683,6 @@ impl Options {
         self.on_error
     }
 
-    /// The data mode, `None` without a journal.
-    #[inline]
-    pub(crate) fn data(&self) -> Option<DataMode> {
-        self.data
-    }
-
     /// Blocks of the inode table to read at a time, 0 or a power of 2.
     #[inline]
     pub(crate) fn inode_readahead(&self) -> u32 {

@@ -6,7 +6,12 @@
 //! while mounted read-only, so it is read without locks. It owns no buffers: the device is
 //! released before this is freed.
 
-use super::{fault::Fault, meta::Meta, options::{Options, Toggles}, Sb};
+use super::{
+    fault::Fault,
+    meta::Meta,
+    options::{Options, Toggles},
+    Sb,
+};
 use crate::{
     engine::{
         dir::DirFormat,
@@ -126,8 +131,7 @@ impl SuperInfo {
     /// Puts `new` in force: a remount. s_umount is held for writing.
     pub(crate) fn set_options(&self, new: Options) {
         self.toggles.store(new.toggles().bits(), Relaxed);
-        self.panics
-            .store(new.on_error() == OnError::Panic, Relaxed);
+        self.panics.store(new.on_error() == OnError::Panic, Relaxed);
         self.inode_readahead_blks
             .store(new.inode_readahead(), Relaxed);
         *self.options.lock() = new;
@@ -147,10 +151,10 @@ impl SuperInfo {
 
     /// Asks for the blocks of an inode table around block `nr` of it, in an aligned window, so
     /// that the inodes of a directory's files come in few requests.
-    #[inline]
+    #[cold]
     pub(crate) fn inode_readahead(&self, sb: &Sb, table: u64, nr: u32) {
         let window = self.inode_readahead_blks.load(Relaxed);
-        if window <= 1 || sb.device().is_cached(table.wrapping_add(nr.into())) {
+        if window <= 1 {
             return;
         }
         let first = nr & !window.wrapping_sub(1);
@@ -237,7 +241,8 @@ impl SuperInfo {
         }
 
         let pointer_bits = PointerBits::from_block_bits(geometry.block_bits()).ok_or(EINVAL)?;
-        let journal_blocks = match journal_zone(device, &geometry, &raw, &inode_tables, &mut zones) {
+        let journal_blocks = match journal_zone(device, &geometry, &raw, &inode_tables, &mut zones)
+        {
             Ok(blocks) => blocks,
             // Whether the journal is needed is not decided here.
             Err(Fault::Errno(e)) if e == ENOMEM => return Err(e),
@@ -293,10 +298,9 @@ impl SuperInfo {
 /// Errors: EIO, ENOMEM; EUCLEAN for a descriptor block that is not on the device.
 fn read_descriptors(device: Device<'_>, geometry: &Geometry) -> Result<KVVec<u8>> {
     let blocks = geometry.gdt_blocks();
-    let per_block = (geometry.descs_per_block() as usize)
-        .saturating_mul(geometry.desc_size().into());
-    let mut table =
-        KVVec::with_capacity(per_block.saturating_mul(blocks as usize), GFP_KERNEL)?;
+    let per_block =
+        (geometry.descs_per_block() as usize).saturating_mul(geometry.desc_size().into());
+    let mut table = KVVec::with_capacity(per_block.saturating_mul(blocks as usize), GFP_KERNEL)?;
     for nr in 0..blocks {
         let block = geometry.gdt_block(nr).ok_or(EUCLEAN)?;
         let buffer = device.read(block.get())?;
@@ -327,7 +331,9 @@ fn journal_zone(
         .get(loc.group.get() as usize)
         .ok_or(Fault::Errno(EUCLEAN))?;
     let buffer = device.read(table.wrapping_add(loc.block.into()))?;
-    let slot = buffer.get(loc.offset as usize..).ok_or(Fault::Errno(EUCLEAN))?;
+    let slot = buffer
+        .get(loc.offset as usize..)
+        .ok_or(Fault::Errno(EUCLEAN))?;
     let inode = Inode::verify(geometry, ino, slot, Purpose::Special).map_err(|e| match e {
         Refused::Stale => Fault::Errno(ESTALE),
         Refused::Corrupt(e) => Fault::Corrupt(e.into()),
@@ -343,8 +349,8 @@ fn journal_zone(
             ExtentTree::new(inode.i_block(), inode.csum_seed(), geometry)
                 .lookup(&Meta::of_device(device, Verified::Extent), at)?
         } else {
-            let bits = PointerBits::from_block_bits(geometry.block_bits())
-                .ok_or(Fault::Errno(EINVAL))?;
+            let bits =
+                PointerBits::from_block_bits(geometry.block_bits()).ok_or(Fault::Errno(EINVAL))?;
             IndirectMap::new(inode.i_block(), bits, geometry)
                 .lookup(&Meta::of_device(device, Verified::Indirect), at)?
         };

@@ -5,12 +5,7 @@
 use super::{fault::Fault, file, io, map, Rext4Fs, VfsInode};
 use crate::{
     engine::mapping::MapKind as Kind,
-    linux::{
-        inode::InodeOps,
-        link::DelayedLink,
-        stat::KStat,
-        xattr::ListBuffer,
-    },
+    linux::{inode::InodeOps, link::DelayedLink, stat::KStat, xattr::ListBuffer},
     ondisk::{dir::DirError, inode::InodeFlags, Corrupt, FileBlock},
 };
 use kernel::prelude::*;
@@ -30,8 +25,9 @@ impl InodeOps for Symlink {
         // A link is at most one block long; its text ends where the size says, or at a NUL.
         let (m, _) = map::lookup(inode, FileBlock::ZERO, false)?;
         let Kind::Written(block) = m.kind else {
-            return Err(Fault::from(Corrupt::from(DirError::Hole))
-                .report_inode(inode, "symbolic link"));
+            return Err(
+                Fault::from(Corrupt::from(DirError::Hole)).report_inode(inode, "symbolic link")
+            );
         };
         let buffer = inode.super_block().device().read(block.get())?;
         let len = usize::try_from(size).map_err(|_| EUCLEAN)?;

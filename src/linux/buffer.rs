@@ -97,16 +97,18 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// Whether `block` is in memory and up to date.
+    /// Block `block` if it is in memory and up to date.
     #[inline]
-    pub(crate) fn is_cached(self, block: u64) -> bool {
-        // SAFETY: as in `read`; the reference is given back.
-        unsafe {
-            let bh = bindings::__find_get_block(self.bdev.as_ptr(), block, self.size);
-            let cached = !bh.is_null() && (*bh).b_state & 1 != 0;
-            bindings::brelse(bh);
-            cached
-        }
+    pub(crate) fn cached(self, block: u64) -> Option<Buffer<'a>> {
+        // SAFETY: as in `read`.
+        let bh = unsafe { bindings::__find_get_block(self.bdev.as_ptr(), block, self.size) };
+        let buffer = Buffer {
+            bh: NonNull::new(bh)?,
+            _dev: PhantomData,
+        };
+        // SAFETY: we hold a reference. The bit is set after the contents, by whoever read them.
+        // INVARIANT: a buffer that is not up to date is given back and goes no further.
+        unsafe { bindings::buffer_is_uptodate(bh) }.then_some(buffer)
     }
 
     /// Whether the device itself cannot be written.
@@ -150,11 +152,6 @@ pub(crate) struct Buffer<'a> {
 }
 
 impl Buffer<'_> {
-    /// The raw buffer head.
-    pub(super) fn as_raw(&self) -> *mut bindings::buffer_head {
-        self.bh.as_ptr()
-    }
-
     /// Whether the block has been verified as `kind` since it came into memory.
     #[inline]
     pub(crate) fn is_verified(&self, kind: Verified) -> bool {
@@ -167,10 +164,7 @@ impl Buffer<'_> {
     pub(crate) fn set_verified(&self, kind: Verified) {
         // SAFETY: by the type invariant; an atomic operation on a bit that is ours.
         unsafe {
-            bindings::set_buffer_bit(
-                kind.bit() as usize,
-                &raw mut (*self.bh.as_ptr()).b_state,
-            )
+            bindings::set_buffer_bit(kind.bit() as usize, &raw mut (*self.bh.as_ptr()).b_state)
         };
     }
 
@@ -222,10 +216,7 @@ impl Deref for Buffer<'_> {
         // with any value, and reads a value once before it relies on it.
         unsafe {
             let bh = self.bh.as_ptr();
-            slice::from_raw_parts(
-                (*bh).b_data.cast::<u8>(),
-                (*bh).b_size,
-            )
+            slice::from_raw_parts((*bh).b_data.cast::<u8>(), (*bh).b_size)
         }
     }
 }

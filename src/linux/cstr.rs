@@ -17,9 +17,6 @@ pub(super) unsafe fn from_ptr<'a>(ptr: *const c_char) -> &'a CStr {
     // with it.
     unsafe {
         let len = bindings::strlen(ptr);
-        CStr::from_bytes_with_nul_unchecked(slice::from_raw_parts(
-            ptr.cast(),
-            len.wrapping_add(1),
-        ))
+        CStr::from_bytes_with_nul_unchecked(slice::from_raw_parts(ptr.cast(), len.wrapping_add(1)))
     }
 }

@@ -28,11 +28,7 @@ pub(crate) trait DirOps: 'static {
 
     /// Emits entries from `ctx`'s position on, until the reader's buffer is full or the directory
     /// ends. i_rwsem is held shared.
-    fn iterate(
-        dir: &Inode<Self::Fs>,
-        state: &mut Self::State,
-        ctx: &mut DirContext<'_>,
-    ) -> Result;
+    fn iterate(dir: &Inode<Self::Fs>, state: &mut Self::State, ctx: &mut DirContext<'_>) -> Result;
 
     /// The largest position of `dir`, and its end: hash cookies or byte offsets.
     fn seek_limits(dir: &Inode<Self::Fs>, narrow: bool) -> (i64, i64);
@@ -98,6 +94,9 @@ impl<T: DirOps> DirVtable<T> {
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         let state = match KBox::pin_init(new_mutex!(T::State::default()), GFP_KERNEL) {
             Ok(state) => state,
@@ -111,10 +110,10 @@ impl<T: DirOps> DirVtable<T> {
         0
     }
 
-    unsafe extern "C" fn release(
-        _inode: *mut bindings::inode,
-        file: *mut bindings::file,
-    ) -> c_int {
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: set in `open`, and this is the last use of the file.
         drop(unsafe { KBox::from_raw((*file).private_data.cast::<Mutex<T::State>>()) });
         0
@@ -139,6 +138,9 @@ impl<T: DirOps> DirVtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn iterate(
         file: *mut bindings::file,
         ctx: *mut bindings::dir_context,
@@ -162,15 +164,20 @@ impl<T: DirOps> DirVtable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: c_int) -> i64 {
         // SAFETY: the VFS holds the file, and the file its inode.
         unsafe {
-            let (max, eof) =
-                T::seek_limits(Inode::from_raw((*file).f_inode), Self::narrow(file));
+            let (max, eof) = T::seek_limits(Inode::from_raw((*file).f_inode), Self::narrow(file));
             bindings::generic_file_llseek_size(file, offset, whence, max, eof)
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn fsync(
         file: *mut bindings::file,
         _start: i64,

@@ -42,6 +42,9 @@ impl<T: ExportOps> ExportTable<T> {
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn fh_to_dentry(
         sb: *mut bindings::super_block,
         fid: *mut bindings::fid,
@@ -52,6 +55,9 @@ impl<T: ExportOps> ExportTable<T> {
         unsafe { bindings::generic_fh_to_dentry(sb, fid, len, kind, Some(Self::inode)) }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn fh_to_parent(
         sb: *mut bindings::super_block,
         fid: *mut bindings::fid,
@@ -62,19 +68,22 @@ impl<T: ExportOps> ExportTable<T> {
         unsafe { bindings::generic_fh_to_parent(sb, fid, len, kind, Some(Self::inode)) }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn inode(
         sb: *mut bindings::super_block,
         ino: u64,
         generation: u32,
     ) -> *mut bindings::inode {
         // SAFETY: a mounted superblock of ours, since it has this table.
-        into_raw(T::inode(
-            unsafe { SuperBlock::from_raw(sb) },
-            ino,
-            generation,
-        ))
+        let sb = unsafe { SuperBlock::from_raw(sb) };
+        into_raw(T::inode(sb, ino, generation))
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
         // SAFETY: exportfs holds the dentry, which is a directory's of ours.
         let child = unsafe { Dentry::<T::Fs>::from_raw(child) };

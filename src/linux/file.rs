@@ -84,6 +84,9 @@ impl<T: FileOps> FileVtable<T> {
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         if T::HAS_OPEN {
             // SAFETY: the VFS holds the inode.
@@ -102,6 +105,9 @@ impl<T: FileOps> FileVtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn read_iter(
         iocb: *mut bindings::kiocb,
         to: *mut bindings::iov_iter,
@@ -139,8 +145,7 @@ impl<T: FileOps> FileVtable<T> {
                 (*iocb).ki_flags &= !bindings::IOCB_DIRECT;
                 return bindings::filemap_read(iocb, to, 0);
             }
-            let mut ret =
-                bindings::iomap_dio_read_simple(iocb, to, Some(iomap::begin::<T::Read>));
+            let mut ret = bindings::iomap_dio_read_simple(iocb, to, Some(iomap::begin::<T::Read>));
             if ret == -(bindings::ENOTBLK as isize) {
                 ret = bindings::iomap_dio_rw(
                     iocb,
@@ -158,6 +163,9 @@ impl<T: FileOps> FileVtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: c_int) -> i64 {
         // SAFETY: the VFS holds the file, and the file its inode.
         unsafe {
@@ -184,6 +192,9 @@ impl<T: FileOps> FileVtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn fsync(
         file: *mut bindings::file,
         _start: i64,
@@ -196,6 +207,10 @@ impl<T: FileOps> FileVtable<T> {
 }
 
 /// `unlocked_ioctl`, of files and directories.
+///
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
 pub(super) unsafe extern "C" fn ioctl<T: FileOps>(
     file: *mut bindings::file,
     cmd: c_uint,
@@ -205,7 +220,7 @@ pub(super) unsafe extern "C" fn ioctl<T: FileOps>(
         // SAFETY: the VFS holds the file, and the file its inode.
         unsafe { Inode::from_raw((*file).f_inode) },
         cmd,
-        UserArg(arg as usize),
+        UserArg(arg),
     );
     match ret {
         Ok(n) => n as c_long,

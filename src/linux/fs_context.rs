@@ -28,7 +28,7 @@ use kernel::{
 /// Ticks of the kernel's clock in a second.
 pub(crate) const HZ: u32 = bindings::HZ;
 /// The flag of superblocks that keep inode versions, for [`ContextOps::SB_FLAGS`].
-pub(crate) const SB_I_VERSION: u32 = bindings::SB_I_VERSION as u32;
+pub(crate) const SB_I_VERSION: u32 = bindings::SB_I_VERSION;
 
 /// The making of a mount.
 #[vtable]
@@ -200,7 +200,7 @@ impl<O: Copy> Param<O> {
             Kind::Device => Some(bindings::fs_param_is_blockdev),
         };
         bindings::fs_parameter_spec {
-            name: self.name.as_ptr().cast(),
+            name: self.name.as_char_ptr(),
             type_,
             opt: index as u8,
             flags,
@@ -228,7 +228,7 @@ impl<const N: usize> Choices<N> {
             unsafe { MaybeUninit::zeroed().assume_init() };
         let mut i = 0;
         while i < WORDS {
-            table[i].name = words[i].0.as_ptr().cast();
+            table[i].name = words[i].0.as_char_ptr();
             table[i].value = words[i].1 as c_int;
             i += 1;
         }
@@ -326,6 +326,7 @@ impl<O: Copy> ParamTable<O> {
             // SAFETY: `fs_param_is_string` has accepted the parameter: it is a string, which
             // belongs to the caller and stays for `'a`.
             Kind::Text { .. } => {
+                // SAFETY: as above: a NUL-terminated string that lives as long as the parameter.
                 Value::Text(unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) })
             }
             Kind::Device => Value::Device(DevicePath {
@@ -467,15 +468,6 @@ impl FsContext {
         unsafe { (*self.as_raw()).sb_flags_mask & bindings::SB_RDONLY as c_uint != 0 }
     }
 
-    /// Makes this a request for a read-only mount.
-    pub(crate) fn force_rdonly(&mut self) {
-        // SAFETY: as in `asks_for_rdonly`.
-        unsafe {
-            (*self.as_raw()).sb_flags |= bindings::SB_RDONLY as c_uint;
-            (*self.as_raw()).sb_flags_mask |= bindings::SB_RDONLY as c_uint;
-        }
-    }
-
     /// Reports why the operation fails.
     #[cold]
     pub(crate) fn error(&self, args: fmt::Arguments<'_>) {
@@ -613,6 +605,9 @@ impl<C: ContextOps> ContextVtable<C> {
         unsafe { &mut *(*fc).fs_private.cast::<C::Context>() }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn free(fc: *mut bindings::fs_context) {
         // SAFETY: the VFS calls this once for a context that `init` succeeded on.
         unsafe {
@@ -621,6 +616,9 @@ impl<C: ContextOps> ContextVtable<C> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn parse_param(
         fc: *mut bindings::fs_context,
         param: *mut bindings::fs_parameter,
@@ -636,11 +634,17 @@ impl<C: ContextOps> ContextVtable<C> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
         // SAFETY: the VFS passes an initialised context.
         unsafe { bindings::get_tree_bdev(fc, Some(Self::fill)) }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn fill(
         sb: *mut bindings::super_block,
         fc: *mut bindings::fs_context,
@@ -659,6 +663,9 @@ impl<C: ContextOps> ContextVtable<C> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         from_result(|| {
             // SAFETY: the VFS calls this for a context whose root is on a mounted superblock of

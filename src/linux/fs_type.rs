@@ -81,7 +81,7 @@ impl Registration {
                     (*place).fs_flags = (bindings::FS_REQUIRES_DEV
                         | bindings::FS_ALLOW_IDMAP
                         | bindings::FS_MGTIME
-                        | bindings::FS_LBS) as _;
+                        | bindings::FS_LBS) as c_int;
                     (*place).init_fs_context = Some(init::<C>);
                     (*place).parameters = C::PARAMETERS.as_ptr().cast();
                     (*place).kill_sb = Some(super_block::kill_sb::<C::Fs>);
@@ -118,6 +118,10 @@ impl Registration {
 }
 
 /// `init_fs_context`; the kernel crate knows the type of its argument by name only.
+///
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
 unsafe extern "C" fn init<C: ContextOps>(fc: *mut kernel::bindings::fs_context) -> c_int {
     // SAFETY: the VFS passes a new context of a type that mounts through `C`.
     unsafe { fs_context::init::<C>(fc.cast()) }

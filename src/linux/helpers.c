@@ -295,3 +295,8 @@ __rext4_helper int rext4_helper_read_mapping_bytes(struct inode *inode, loff_t p
 	}
 	return 0;
 }
+
+__rext4_helper bool rext4_helper_buffer_is_uptodate(const struct buffer_head *bh)
+{
+	return buffer_uptodate(bh);
+}

@@ -63,6 +63,9 @@ unsafe impl<F: FileSystem> AlwaysRefCounted for Inode<F> {
         unsafe { bindings::ihold(self.as_raw()) };
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe fn dec_ref(obj: NonNull<Self>) {
         // SAFETY: the caller gives up a reference that it owns.
         unsafe { bindings::iput(obj.as_ptr().cast()) };
@@ -123,11 +126,6 @@ impl<F: FileSystem> Inode<F> {
     #[inline]
     pub(crate) fn is_dir(&self) -> bool {
         u32::from(self.mode()) & bindings::S_IFMT == bindings::S_IFDIR
-    }
-
-    /// Whether this is a symbolic link.
-    pub(crate) fn is_symlink(&self) -> bool {
-        u32::from(self.mode()) & bindings::S_IFMT == bindings::S_IFLNK
     }
 
     /// The size in bytes.
@@ -206,6 +204,9 @@ impl<F: FileSystem> Got<F> {
 /// The inode is in state `I_NEW`, and we own one reference.
 pub(crate) struct NewInode<F: FileSystem>(NonNull<bindings::inode>, PhantomData<F>);
 
+/// Finds the text of a symbolic link in an inode's private data.
+pub(crate) type LinkText<T> = fn(&T) -> Option<&CStr>;
+
 /// The attributes of an inode as they are on disk.
 pub(crate) struct Attributes {
     /// File type and permission bits.
@@ -237,12 +238,6 @@ pub(crate) struct Attributes {
 impl<F: FileSystem> NewInode<F> {
     fn as_raw(&self) -> *mut bindings::inode {
         self.0.as_ptr()
-    }
-
-    /// The superblock.
-    pub(crate) fn super_block(&self) -> &SuperBlock<F> {
-        // SAFETY: an inode belongs to its superblock from allocation on.
-        unsafe { SuperBlock::from_raw((*self.as_raw()).i_sb) }
     }
 
     /// The private data, exclusively ours until the inode is finished.
@@ -289,9 +284,7 @@ impl<F: FileSystem> NewInode<F> {
             (*raw).i_data.a_ops = &mapping::MappingVtable::<M>::TABLE;
             match min_order {
                 // Block sizes above the page size: a folio must hold at least one block.
-                Some(order) => {
-                    bindings::mapping_set_folio_min_order(&raw mut (*raw).i_data, order)
-                }
+                Some(order) => bindings::mapping_set_folio_min_order(&raw mut (*raw).i_data, order),
                 None => bindings::mapping_set_large_folios(&raw mut (*raw).i_data),
             }
         }
@@ -314,10 +307,7 @@ impl<F: FileSystem> NewInode<F> {
     /// Makes this a symbolic link. With `target` the link's text is in the private data: a
     /// NUL-terminated string there, which lives as long as the inode; the VFS then never calls
     /// `get_link`.
-    pub(crate) fn set_symlink<I: InodeOps<Fs = F>>(
-        &mut self,
-        target: Option<fn(&F::Inode) -> Option<&CStr>>,
-    ) {
+    pub(crate) fn set_symlink<I: InodeOps<Fs = F>>(&mut self, target: Option<LinkText<F::Inode>>) {
         let raw = self.as_raw();
         // SAFETY: as in `set_regular`. The string is inside the slot, by the signature of
         // `target`: it borrows from the private data (or is 'static), which does not move.
@@ -410,12 +400,9 @@ impl<F: FileSystem> InodeCache<F> {
         if cache.is_null() {
             return Err(ENOMEM);
         }
-        let old = self.0.compare_exchange(
-            ptr::null_mut(),
-            cache,
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
+        let old =
+            self.0
+                .compare_exchange(ptr::null_mut(), cache, Ordering::Release, Ordering::Relaxed);
         if old.is_err() {
             // SAFETY: just created, no objects.
             unsafe { bindings::kmem_cache_destroy(cache) };
@@ -424,6 +411,9 @@ impl<F: FileSystem> InodeCache<F> {
         Ok(InodeCacheGuard(self))
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn construct(object: *mut c_void) {
         // SAFETY: slab calls this with an object of the cache: a `Slot<F>` whose first member is
         // the VFS inode.
@@ -444,13 +434,17 @@ impl<F: FileSystem> Drop for InodeCacheGuard<F> {
 }
 
 /// `alloc_inode`.
+///
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
 pub(super) unsafe extern "C" fn alloc<F: FileSystem>(
     sb: *mut bindings::super_block,
 ) -> *mut bindings::inode {
     let cache = F::inode_cache().0.load(Ordering::Relaxed);
     // SAFETY: the cache exists while a superblock does (its guard outlives the registration).
-    let slot: *mut Slot<F> =
-        unsafe { bindings::alloc_inode_sb(sb, cache, bindings::GFP_KERNEL) }.cast();
+    let slot = unsafe { bindings::alloc_inode_sb(sb, cache, bindings::GFP_KERNEL) };
+    let slot: *mut Slot<F> = slot.cast();
     if slot.is_null() {
         return ptr::null_mut();
     }
@@ -462,6 +456,10 @@ pub(super) unsafe extern "C" fn alloc<F: FileSystem>(
 }
 
 /// `free_inode`, called after a grace period: RCU walkers may have read the inode until then.
+///
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
 pub(super) unsafe extern "C" fn free<F: FileSystem>(inode: *mut bindings::inode) {
     let slot: *mut Slot<F> = inode.cast();
     // SAFETY: the last user is gone; the data was initialised in `alloc` and is dropped once.
@@ -472,6 +470,10 @@ pub(super) unsafe extern "C" fn free<F: FileSystem>(inode: *mut bindings::inode)
 }
 
 /// `evict_inode`.
+///
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
 pub(super) unsafe extern "C" fn evict<F: FileSystem>(inode: *mut bindings::inode) {
     // SAFETY: the VFS evicts an inode that nobody references; these two are what it would do
     // itself if there were no such operation.
@@ -490,10 +492,7 @@ pub(crate) trait InodeOps: 'static {
     type Fs: FileSystem;
 
     /// Finds `name` in directory `dir`; i_rwsem is held, at least shared. `None`: no such name.
-    fn lookup(
-        _dir: &Inode<Self::Fs>,
-        _name: &[u8],
-    ) -> Result<Option<ARef<Inode<Self::Fs>>>> {
+    fn lookup(_dir: &Inode<Self::Fs>, _name: &[u8]) -> Result<Option<ARef<Inode<Self::Fs>>>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -563,6 +562,9 @@ impl<T: InodeOps> InodeVtable<T> {
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn lookup(
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
@@ -578,6 +580,9 @@ impl<T: InodeOps> InodeVtable<T> {
         dentry::splice(found, dentry)
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn get_link(
         dentry: *mut bindings::dentry,
         inode: *mut bindings::inode,
@@ -595,6 +600,9 @@ impl<T: InodeOps> InodeVtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn getattr(
         idmap: *mut bindings::mnt_idmap,
         path: *const bindings::path,
@@ -606,11 +614,17 @@ impl<T: InodeOps> InodeVtable<T> {
         unsafe {
             let inode = (*(*path).dentry).d_inode;
             bindings::generic_fillattr(idmap, request_mask, inode, stat);
-            T::getattr(Inode::from_raw(inode), &mut KStat::from_raw(stat, request_mask));
+            T::getattr(
+                Inode::from_raw(inode),
+                &mut KStat::from_raw(stat, request_mask),
+            );
         }
         0
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn listxattr(
         dentry: *mut bindings::dentry,
         buffer: *mut kernel::ffi::c_char,
@@ -626,6 +640,9 @@ impl<T: InodeOps> InodeVtable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn get_inode_acl(
         inode: *mut bindings::inode,
         kind: c_int,
@@ -645,6 +662,9 @@ impl<T: InodeOps> InodeVtable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn fiemap(
         inode: *mut bindings::inode,
         info: *mut kernel::bindings::fiemap_extent_info,
@@ -665,6 +685,9 @@ impl<T: InodeOps> InodeVtable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn fileattr_get(
         dentry: *mut bindings::dentry,
         fa: *mut kernel::bindings::file_kattr,

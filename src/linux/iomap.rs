@@ -43,18 +43,6 @@ impl Request {
         self.0 & bindings::IOMAP_NOWAIT != 0
     }
 
-    /// Direct I/O.
-    #[inline]
-    pub(crate) fn direct(self) -> bool {
-        self.0 & bindings::IOMAP_DIRECT != 0
-    }
-
-    /// A report (fiemap, SEEK_HOLE), no I/O.
-    #[inline]
-    pub(crate) fn report(self) -> bool {
-        self.0 & bindings::IOMAP_REPORT != 0
-    }
-
     /// Anything that would change the file.
     #[inline]
     pub(crate) fn writes(self) -> bool {
@@ -179,6 +167,10 @@ pub(super) unsafe extern "C" fn begin<T: IomapOps>(
 }
 
 /// `iomap_next` of `T`.
+///
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
 unsafe extern "C" fn next<T: IomapOps>(
     iter: *const bindings::iomap_iter,
     iomap: *mut bindings::iomap,

@@ -230,6 +230,10 @@ impl LoadedJournal<'_> {
 }
 
 /// `j_bmap`: from a block of the journal to one of the device.
+///
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
 unsafe extern "C" fn bmap(
     journal: *mut bindings::journal_t,
     block: *mut bindings::sector_t,

@@ -38,6 +38,9 @@ impl<T: MappingOps> MappingVtable<T> {
             ..unsafe { MaybeUninit::zeroed().assume_init() }
         };
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn read_folio(
         _file: *mut bindings::file,
         folio: *mut bindings::folio,
@@ -47,11 +50,17 @@ impl<T: MappingOps> MappingVtable<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn readahead(rac: *mut kernel::bindings::readahead_control) {
         // SAFETY: the page cache passes a readahead request for a file of ours.
         unsafe { bindings::iomap_bio_readahead(rac.cast(), &IomapTable::<T::Read>::TABLE) };
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn bmap(
         mapping: *mut bindings::address_space,
         block: bindings::sector_t,

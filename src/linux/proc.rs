@@ -139,6 +139,9 @@ impl<F: FileSystem> ProcFiles<F> {
     }
 }
 
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
 unsafe extern "C" fn show<F: FileSystem>(
     seq: *mut bindings::seq_file,
     _token: *mut c_void,

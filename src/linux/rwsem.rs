@@ -9,7 +9,7 @@ use kernel::{
     types::{NotThreadSafe, Opaque},
 };
 
-/// A `struct rw_semaphore`: many readers or one writer, all of which may sleep.
+/// A `struct rw_semaphore`; so far only writers take it, since reading what it protects needs no lock.
 #[pin_data]
 pub(crate) struct RwSem {
     #[pin]
@@ -32,16 +32,6 @@ impl RwSem {
         })
     }
 
-    /// Locks for reading; may sleep.
-    pub(crate) fn read(&self) -> ReadGuard<'_> {
-        // SAFETY: initialised in `new`.
-        unsafe { bindings::down_read(self.raw.get()) };
-        ReadGuard {
-            sem: self,
-            _not_send: NotThreadSafe,
-        }
-    }
-
     /// Locks for writing; may sleep.
     pub(crate) fn write(&self) -> WriteGuard<'_> {
         // SAFETY: initialised in `new`.
@@ -50,32 +40,6 @@ impl RwSem {
             sem: self,
             _not_send: NotThreadSafe,
         }
-    }
-
-    /// Locks for writing if that needs no sleep.
-    pub(crate) fn try_write(&self) -> Option<WriteGuard<'_>> {
-        // SAFETY: initialised in `new`.
-        if unsafe { bindings::down_write_trylock(self.raw.get()) } == 0 {
-            return None;
-        }
-        Some(WriteGuard {
-            sem: self,
-            _not_send: NotThreadSafe,
-        })
-    }
-}
-
-/// The lock is held for reading.
-#[must_use]
-pub(crate) struct ReadGuard<'a> {
-    sem: &'a RwSem,
-    _not_send: NotThreadSafe,
-}
-
-impl Drop for ReadGuard<'_> {
-    fn drop(&mut self) {
-        // SAFETY: taken by this thread when the guard was made.
-        unsafe { bindings::up_read(self.sem.raw.get()) };
     }
 }
 

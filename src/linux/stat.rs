@@ -77,8 +77,8 @@ impl StatFs {
     /// the UUID, so that it stays the same wherever the file system is mounted.
     pub(crate) fn fill(&mut self, s: &StatFsFacts) {
         let f = &mut self.0;
-        f.f_type = s.magic as _;
-        f.f_bsize = s.block_size as _;
+        f.f_type = s.magic as isize;
+        f.f_bsize = s.block_size as isize;
         f.f_blocks = s.blocks;
         f.f_bfree = s.blocks_free;
         f.f_bavail = s.blocks_available;

@@ -90,12 +90,6 @@ impl<F: FileSystem> SuperBlock<F> {
         unsafe { (*self.as_raw()).s_flags & bindings::SB_RDONLY != 0 }
     }
 
-    /// Whether `lazytime` is set.
-    pub(crate) fn has_flag(&self, flag: usize) -> bool {
-        // SAFETY: as in `is_rdonly`.
-        unsafe { (*self.as_raw()).s_flags & flag != 0 }
-    }
-
     /// The device, for the buffer cache.
     #[inline]
     pub(crate) fn device(&self) -> super::buffer::Device<'_> {
@@ -114,12 +108,6 @@ impl<F: FileSystem> SuperBlock<F> {
     pub(crate) fn block_size(&self) -> usize {
         // SAFETY: constant once the superblock has been filled.
         unsafe { (*self.as_raw()).s_blocksize }
-    }
-
-    /// The device's number, in the kernel's encoding, and the fsid that statfs reports for it.
-    pub(crate) fn dev(&self) -> u32 {
-        // SAFETY: constant.
-        unsafe { (*self.as_raw()).s_dev }
     }
 
     /// The smallest alignment of direct I/O on the device, in bytes: of memory and of offsets.
@@ -405,11 +393,17 @@ impl<T: SuperOps> SuperVtable<T> {
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
         // SAFETY: the VFS calls this with a superblock that had a root, so it was published.
         T::put_super(unsafe { SuperBlock::from_raw(sb) });
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn statfs(
         dentry: *mut bindings::dentry,
         buf: *mut kernel::bindings::kstatfs,
@@ -423,6 +417,9 @@ impl<T: SuperOps> SuperVtable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn show_options(
         seq: *mut kernel::bindings::seq_file,
         root: *mut bindings::dentry,
@@ -475,7 +472,6 @@ pub(crate) fn message(level: Level, id: &[u8], args: kernel::fmt::Arguments<'_>)
     let format = match level {
         Level::Err => &kernel::print::format_strings::ERR,
         Level::Warning => &kernel::print::format_strings::WARNING,
-        Level::Notice => &kernel::print::format_strings::NOTICE,
         Level::Info => &kernel::print::format_strings::INFO,
     };
     // SAFETY: a format string of the kernel's, whose two arguments are a NUL-terminated prefix
@@ -490,8 +486,6 @@ pub(crate) enum Level {
     Err,
     /// Something is wrong and work goes on.
     Warning,
-    /// Worth knowing.
-    Notice,
     /// Normal operation.
     Info,
 }

@@ -173,7 +173,7 @@ impl<C: 'static> Attribute<C> {
         // SAFETY: pointers and numbers, and with lockdep a key and a flag, of all of which zero is
         // a value: lockdep then takes the address of the key inside.
         let mut raw: bindings::attribute = unsafe { MaybeUninit::zeroed().assume_init() };
-        raw.name = name.as_ptr().cast();
+        raw.name = name.as_char_ptr();
         raw.mode = mode;
         Self { raw, show, store }
     }
@@ -294,6 +294,9 @@ impl<C: Sync + 'static> Object<C> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn show(
         kobj: *mut bindings::kobject,
         attribute: *mut bindings::attribute,
@@ -312,6 +315,9 @@ impl<C: Sync + 'static> Object<C> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn store(
         kobj: *mut bindings::kobject,
         attribute: *mut bindings::attribute,
@@ -331,6 +337,10 @@ impl<C: Sync + 'static> Object<C> {
 }
 
 /// The last reference on an object's kobject is gone.
+///
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
 unsafe extern "C" fn release<C: 'static>(kobj: *mut bindings::kobject) {
     // SAFETY: a kobject of our type is in an `Object<C>`, whose drop waits for what is done here
     // and so has not freed it.

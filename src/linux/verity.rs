@@ -44,6 +44,9 @@ impl<T: VerityOps> VerityTable<T> {
             ..unsafe { MaybeUninit::zeroed().assume_init() }
         };
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn get_verity_descriptor(
         inode: *mut bindings::inode,
         buf: *mut c_void,
@@ -66,6 +69,9 @@ impl<T: VerityOps> VerityTable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn read_merkle_tree_page(
         inode: *mut bindings::inode,
         index: usize,
@@ -77,6 +83,9 @@ impl<T: VerityOps> VerityTable<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn readahead_merkle_tree(
         inode: *mut bindings::inode,
         index: usize,

@@ -90,7 +90,7 @@ impl<T: XattrOps> Handlers<T> {
             unsafe { MaybeUninit::zeroed().assume_init() };
         let mut i = 0;
         while i < T::PREFIXES.len() {
-            all[i].prefix = T::PREFIXES[i].prefix.as_ptr().cast();
+            all[i].prefix = T::PREFIXES[i].prefix.as_char_ptr();
             all[i].flags = T::PREFIXES[i].index as c_int;
             all[i].get = Some(Self::get);
             i += 1;
@@ -103,12 +103,15 @@ impl<T: XattrOps> Handlers<T> {
         let mut all = [ptr::null(); MAX_PREFIXES + 1];
         let mut i = 0;
         while i < T::PREFIXES.len() {
-            all[i] = &handlers[i] as *const _;
+            all[i] = core::ptr::from_ref(&handlers[i]);
             i += 1;
         }
         all
     };
 
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn get(
         handler: *const bindings::xattr_handler,
         _dentry: *mut bindings::dentry,
@@ -224,7 +227,10 @@ impl ListBuffer<'_> {
     pub(super) unsafe fn from_raw(ptr: *mut u8, size: usize) -> Self {
         Self {
             // SAFETY: by contract.
-            out: NonNull::new(ptr).map(|ptr| unsafe { ValueBuffer::from_raw(ptr, size) }),
+            out: NonNull::new(ptr).map(|ptr| {
+                // SAFETY: by contract, if there is a buffer.
+                unsafe { ValueBuffer::from_raw(ptr, size) }
+            }),
             len: 0,
         }
     }

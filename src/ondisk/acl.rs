@@ -8,8 +8,8 @@
 //!
 //! Format: `Documentation/filesystems/ext4/attributes.rst`, "POSIX ACLs".
 
-use zerocopy::little_endian::{U16, U32};
 use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::little_endian::{U16, U32};
 
 crate::corrupt_area! {
     /// What can be wrong with an access control list.

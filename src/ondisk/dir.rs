@@ -19,8 +19,8 @@
 //! Format: `Documentation/filesystems/ext4/directory.rst`. Records of encrypted and casefolded
 //! directories carry a hash behind the name; such file systems are refused at mount so far.
 
-use zerocopy::little_endian::{U16, U32};
 use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::little_endian::{U16, U32};
 
 use super::crc::crc32c;
 use super::Ino;

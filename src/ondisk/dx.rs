@@ -16,8 +16,8 @@
 //!
 //! Format: `Documentation/filesystems/ext4/directory.rst`, "Hash Tree Directories".
 
-use zerocopy::little_endian::{U16, U32};
 use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::little_endian::{U16, U32};
 
 use super::crc::crc32c;
 use super::dir::{decode_rec_len, RawDirEntry};

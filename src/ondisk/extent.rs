@@ -19,8 +19,8 @@
 //! What a node's parent says about it (its depth, its first block, where its range ends) is
 //! checked per lookup by the walk, because the parent is not at hand when a buffer is verified.
 
-use zerocopy::little_endian::{U16, U32};
 use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::little_endian::{U16, U32};
 
 use super::bounds::BlockBounds;
 use super::crc::crc32c;

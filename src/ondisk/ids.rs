@@ -79,11 +79,7 @@ pub struct Ino(NonZeroU32);
 
 impl Ino {
     /// The root directory, always inode 2.
-    pub const ROOT: Self = match Self::new(2) {
-        Some(ino) => ino,
-        // `new` is `None` for 0 only.
-        None => loop {},
-    };
+    pub const ROOT: Self = Self(NonZeroU32::MIN.saturating_add(1));
 
     /// Wraps a number, `None` for 0.
     #[inline]

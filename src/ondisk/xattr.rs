@@ -13,8 +13,8 @@
 //!
 //! Format: `Documentation/filesystems/ext4/{attributes,eainode}.rst`.
 
-use zerocopy::little_endian::{U16, U32};
 use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::little_endian::{U16, U32};
 
 use super::crc::crc32c;
 use super::{FsBlock, Geometry, Ino};
