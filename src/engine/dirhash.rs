@@ -170,20 +170,19 @@ fn pack<const N: usize>(rest: &[u8], signs: u32) -> [u32; N] {
     let pad = len | (len << 8);
     let pad = pad | (pad << 16);
     let mut words = [pad; N];
+    let mut more = rest;
     let mut seen = 0;
-    let whole = rest.chunks_exact(4);
-    let odd = whole.remainder();
-    for (slot, word) in words.iter_mut().zip(whole) {
-        let word = word.first_chunk().map_or(0, |w| u32::from_be_bytes(*w));
+    for slot in words.iter_mut() {
+        let Some((word, behind)) = more.split_first_chunk::<4>() else {
+            if !more.is_empty() {
+                *slot = pack_odd(rest, more, pad, signs);
+            }
+            break;
+        };
+        let word = u32::from_be_bytes(*word);
         seen |= word;
         *slot = word;
-    }
-    if !odd.is_empty() {
-        if let Some(slot) = words.get_mut(rest.len() >> 2) {
-            *slot = odd.iter().fold(pad, |word, &byte| {
-                (word << 8).wrapping_add(extend(byte, signs))
-            });
-        }
+        more = behind;
     }
     if seen & signs != 0 {
         // With signed bytes a high bit subtracts 1 from the byte above it. Names are rarely
@@ -193,6 +192,22 @@ fn pack<const N: usize>(rest: &[u8], signs: u32) -> [u32; N] {
         }
     }
     words
+}
+
+/// The word for `odd`, the last 1 to 3 bytes of `rest`.
+#[inline]
+fn pack_odd(rest: &[u8], odd: &[u8], pad: u32, signs: u32) -> u32 {
+    match rest.last_chunk::<4>() {
+        Some(last) => {
+            let bits = (odd.len() as u32 & 3) << 3;
+            let word = u32::from_be_bytes(*last) & 1u32.wrapping_shl(bits).wrapping_sub(1);
+            let word = word.wrapping_sub((word & signs) << 1);
+            pad.wrapping_shl(bits).wrapping_add(word)
+        }
+        None => odd.iter().fold(pad, |word, &byte| {
+            (word << 8).wrapping_add(extend(byte, signs))
+        }),
+    }
 }
 
 /// One TEA pass of 16 rounds over four words of input, added to the state.

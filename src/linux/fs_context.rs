@@ -200,7 +200,7 @@ impl<O: Copy> Param<O> {
             Kind::Device => Some(bindings::fs_param_is_blockdev),
         };
         bindings::fs_parameter_spec {
-            name: self.name.as_char_ptr(),
+            name: self.name.to_bytes_with_nul().as_ptr().cast(),
             type_,
             opt: index as u8,
             flags,
@@ -228,7 +228,7 @@ impl<const N: usize> Choices<N> {
             unsafe { MaybeUninit::zeroed().assume_init() };
         let mut i = 0;
         while i < WORDS {
-            table[i].name = words[i].0.as_char_ptr();
+            table[i].name = words[i].0.to_bytes_with_nul().as_ptr().cast();
             table[i].value = words[i].1 as c_int;
             i += 1;
         }

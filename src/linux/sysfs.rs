@@ -173,7 +173,7 @@ impl<C: 'static> Attribute<C> {
         // SAFETY: pointers and numbers, and with lockdep a key and a flag, of all of which zero is
         // a value: lockdep then takes the address of the key inside.
         let mut raw: bindings::attribute = unsafe { MaybeUninit::zeroed().assume_init() };
-        raw.name = name.as_char_ptr();
+        raw.name = name.to_bytes_with_nul().as_ptr().cast();
         raw.mode = mode;
         Self { raw, show, store }
     }

@@ -90,7 +90,7 @@ impl<T: XattrOps> Handlers<T> {
             unsafe { MaybeUninit::zeroed().assume_init() };
         let mut i = 0;
         while i < T::PREFIXES.len() {
-            all[i].prefix = T::PREFIXES[i].prefix.as_char_ptr();
+            all[i].prefix = T::PREFIXES[i].prefix.to_bytes_with_nul().as_ptr().cast();
             all[i].flags = T::PREFIXES[i].index as c_int;
             all[i].get = Some(Self::get);
             i += 1;

@@ -224,52 +224,31 @@ pub struct DirArea<'a> {
     limits: EntryLimits,
 }
 
-/// The last (up to) four bytes of the wanted name as a number: names in one directory tend to
-/// have equal lengths and beginnings, and to differ at the end.
-struct NameKey<'n> {
-    name: &'n [u8],
-    /// Where in a name the four bytes start.
-    at: usize,
-    /// Which of them count, for names shorter than four bytes.
-    mask: u32,
-    value: u32,
-}
-
-impl<'n> NameKey<'n> {
-    #[inline]
-    fn new(name: &'n [u8]) -> Self {
-        let at = name.len().saturating_sub(4);
-        let mut last = [0u8; 4];
-        let mut mask = [0u8; 4];
-        let bytes = name.get(at..).unwrap_or_default();
-        for ((to, keep), &b) in last.iter_mut().zip(mask.iter_mut()).zip(bytes) {
-            *to = b;
-            *keep = 0xff;
-        }
-        Self {
-            name,
-            at,
-            mask: u32::from_le_bytes(mask),
-            value: u32::from_le_bytes(last),
-        }
+/// Whether two names are equal. Names in one directory tend to have equal lengths and beginnings,
+/// and to differ before a common suffix, so this looks at eight bytes at a time from the end.
+#[inline]
+fn same_name(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
     }
-
-    /// Whether `record`, known to hold a name of the right length, holds this one.
-    #[inline]
-    fn matches(&self, record: &[u8]) -> bool {
-        // A record has at least four bytes behind its header, so this reads no further than
-        // the record even for the shortest names.
-        let Some(body) = record.get(HEADER_LEN..) else {
-            return false;
+    if a.len() < 8 {
+        return match (a.first_chunk::<4>(), b.first_chunk::<4>()) {
+            (Some(first_a), Some(first_b)) => {
+                first_a == first_b && a.last_chunk::<4>() == b.last_chunk::<4>()
+            }
+            _ => a.iter().eq(b),
         };
-        let Some(last) = body.get(self.at..).and_then(|b| b.first_chunk::<4>()) else {
-            return false;
-        };
-        if (u32::from_le_bytes(*last) & self.mask) != self.value {
+    }
+    let (mut rest_a, mut rest_b) = (a, b);
+    while let (Some((more_a, last_a)), Some((more_b, last_b))) =
+        (rest_a.split_last_chunk::<8>(), rest_b.split_last_chunk::<8>())
+    {
+        if last_a != last_b {
             return false;
         }
-        self.at == 0 || body.get(..self.at) == self.name.get(..self.at)
+        (rest_a, rest_b) = (more_a, more_b);
     }
+    rest_a.is_empty() || a.first_chunk::<8>() == b.first_chunk::<8>()
 }
 
 impl<'a> DirArea<'a> {
@@ -352,7 +331,6 @@ impl<'a> DirArea<'a> {
         let Ok(name_len) = u8::try_from(name.len()) else {
             return Ok(None);
         };
-        let key = NameKey::new(name);
         let mut rest = self.bytes;
         while !rest.is_empty() {
             let Some(start) = rest.first_chunk::<MIN_REC_LEN>() else {
@@ -361,9 +339,13 @@ impl<'a> DirArea<'a> {
             let Ok((head, _)) = RawDirEntry::ref_from_prefix(start) else {
                 return Err(DirError::TooClose);
             };
-            if head.name_len == name_len && head.inode.get() != 0 && key.matches(rest) {
-                let offset = self.bytes.len().saturating_sub(rest.len());
-                return self.entry_at(offset).map(Some);
+            if head.name_len == name_len {
+                let end = name.len().wrapping_add(HEADER_LEN);
+                let candidate = rest.get(HEADER_LEN..end);
+                if candidate.is_some_and(|c| same_name(c, name)) && head.inode.get() != 0 {
+                    let offset = self.bytes.len().saturating_sub(rest.len());
+                    return self.entry_at(offset).map(Some);
+                }
             }
             let stored = head.rec_len.get();
             let mut step = usize::from(stored);
