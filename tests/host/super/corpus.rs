@@ -169,24 +169,32 @@ fn images_with_flipped_bytes_are_read_as_far_as_they_go() {
         let whole = walk(&img);
         assert_eq!(whole.errors, Vec::<&str>::new(), "an image without damage");
         assert!(whole.groups > 0 && whole.inodes > 1);
-        let metadata = {
+        let (descs, metadata) = {
             let opened = Opened::new(&img).expect("a file system");
             let zones = opened.zones().expect("no overlap");
             let end = |zone: &rext4::engine::zones::Zone| {
                 (zone.start().get() + u64::from(zone.len())) << opened.geo.block_bits()
             };
-            zones
+            let descs = opened.geo.gdt_block(0).expect("there is a group").get();
+            let metadata = zones
                 .zones()
                 .iter()
                 .map(end)
                 .min()
-                .expect("there is a zone")
+                .expect("there is a zone");
+            (descs << opened.geo.block_bits(), metadata)
         };
         let original = img.bytes();
         let mut differ = 0;
         for _ in 0..40 {
             for _ in 0..1 + random() % 20 {
-                img.poke(1024 + random() % (metadata - 1024), &[random() as u8]);
+                // Not only in the large part that is reserved or free.
+                let at = match random() % 4 {
+                    0 => 1024 + random() % 256,
+                    1 => descs + random() % 64,
+                    _ => 1024 + random() % (metadata - 1024),
+                };
+                img.poke(at, &[random() as u8]);
             }
             let outcome = walk(&img);
             differ += usize::from(!outcome.errors.is_empty());
