@@ -19,7 +19,7 @@ use super::{
     options::Toggles,
     super_info::SuperInfo,
     symlink::Symlink,
-    Rext4Fs, Sb, VfsInode,
+    xattr, Rext4Fs, Sb, VfsInode,
 };
 use crate::{
     engine::extent_map::InlineMap,
@@ -78,8 +78,8 @@ pub(crate) struct InodeInfo {
     pub(crate) data_sem: RwSem,
     /// The block with extended attributes.
     pub(crate) xattr_block: Option<FsBlock>,
-    /// Whether the inode has room for extended attributes behind its fields.
-    pub(crate) has_xattr_space: bool,
+    /// Whether there are extended attributes in the inode, behind its fields.
+    pub(crate) has_body_xattrs: bool,
     /// Size of the fields beyond the first 128 bytes.
     pub(crate) extra_isize: u16,
     /// Birth time; `None` where the inode is too small.
@@ -105,7 +105,7 @@ impl InodeInfo {
             store <- RangeTree::new(),
             data_sem <- RwSem::new(c"rext4 data_sem", static_lock_class!()),
             xattr_block: None,
-            has_xattr_space: false,
+            has_body_xattrs: false,
             extra_isize: 0,
             crtime: None,
             projid: 0,
@@ -187,7 +187,7 @@ pub(crate) fn with_inline<R>(
     let ino = number(inode)?;
     let slot = read_slot(sb, ino)?;
     let raw = verify(sb.info(), ino, &slot, Purpose::Orphan)?;
-    let value = super::xattr::inline_value(sb.info(), raw.xattr_space())?;
+    let value = xattr::inline_value(sb.info(), raw.xattr_space())?;
     f(raw.i_block(), value)
 }
 
@@ -307,19 +307,19 @@ fn fill(
         version: raw.version(&sbi.geometry),
     });
 
-    let may_have_acl = super::xattr::may_have_acl(sbi, &raw);
+    let xattrs = xattr::Summary::of(sbi, &raw);
     let info = new.data_mut().project();
     *info.block = *raw.i_block();
     *info.map_kind = map_kind;
     *info.flags = flags;
     *info.csum_seed = raw.csum_seed();
     *info.xattr_block = raw.xattr_block();
-    *info.has_xattr_space = raw.xattr_space().is_some();
+    *info.has_body_xattrs = xattrs.in_body;
     *info.extra_isize = raw.extra_isize();
     *info.crtime = raw.has_crtime().then(|| raw.crtime());
     *info.projid = raw.projid(&sbi.geometry);
 
-    if !may_have_acl {
+    if !xattrs.may_have_acl {
         new.has_no_acl();
     }
     match file_type {

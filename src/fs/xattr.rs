@@ -194,10 +194,10 @@ struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Reads the space; `None` if the inode has none.
+    /// Reads the space; `None` if there are no attributes in it.
     fn read(inode: &'a VfsInode) -> Result<Option<Self>, Fault> {
         let info = inode.data();
-        if !info.has_xattr_space {
+        if !info.has_body_xattrs {
             return Ok(None);
         }
         Ok(Some(Self {
@@ -366,22 +366,34 @@ pub(crate) fn inline_value<'a>(
     }
 }
 
-/// Whether an inode can have an ACL, as far as a look at the space behind its fields tells. Saves
-/// the VFS from asking for one at each step of each path.
-pub(crate) fn may_have_acl(info: &SuperInfo, inode: &Inode<'_>) -> bool {
-    if inode.xattr_block().is_some() {
-        return true;
-    }
-    let Some(space) = inode.xattr_space() else {
-        return false;
-    };
-    match XattrArea::in_inode(space, XattrRules::new(&info.geometry)) {
-        Some(area) => area.iter().any(|x| match x {
-            Ok(x) => matches!(x.index, index::POSIX_ACL_ACCESS | index::POSIX_ACL_DEFAULT),
-            // To be reported when it is asked for.
-            Err(_) => true,
-        }),
-        None => false,
+/// What an inode knows about its attributes from the start, so that most questions about them can
+/// be answered without reading anything.
+#[derive(Clone, Copy)]
+pub(crate) struct Summary {
+    /// There are attributes in the inode's body.
+    pub(crate) in_body: bool,
+    /// There may be an ACL, which the VFS would otherwise ask for at each step of each path.
+    pub(crate) may_have_acl: bool,
+}
+
+impl Summary {
+    /// Looks at an inode that is being read.
+    #[inline]
+    pub(crate) fn of(info: &SuperInfo, inode: &Inode<'_>) -> Self {
+        let area = inode
+            .xattr_space()
+            .and_then(|space| XattrArea::in_inode(space, XattrRules::new(&info.geometry)));
+        let acl_in_body = area.as_ref().is_some_and(|area| {
+            area.iter().any(|x| match x {
+                Ok(x) => matches!(x.index, index::POSIX_ACL_ACCESS | index::POSIX_ACL_DEFAULT),
+                // To be reported when somebody asks for it.
+                Err(_) => true,
+            })
+        });
+        Self {
+            in_body: area.is_some(),
+            may_have_acl: acl_in_body || inode.xattr_block().is_some(),
+        }
     }
 }
 
