@@ -12,7 +12,7 @@
 //!
 //! A leaf's records are checked one by one as they are used (see `ondisk::dir`).
 
-use crate::ondisk::dir::{self, DirArea, DirError, Entry, EntryLimits, FileType};
+use crate::ondisk::dir::{self, DirArea, DirError, EntryLimits, FileType};
 use crate::ondisk::dx::{self, DxError, DxFormat, DxIndex, RootInfo};
 use crate::ondisk::features::{Compat, Incompat};
 use crate::ondisk::inline::InlineDir;
@@ -121,11 +121,11 @@ impl DirFormat {
         DirHash::new(version, self.hash_unsigned, &self.hash_seed)
     }
 
-    /// The file type of an entry.
+    /// The file type that an entry's stored one stands for.
     #[inline]
-    pub fn file_type(&self, entry: &Entry<'_>) -> FileType {
+    pub fn file_type(&self, stored: u8) -> FileType {
         if self.file_types {
-            FileType::from_disk(entry.file_type)
+            FileType::from_disk(stored)
         } else {
             FileType::Unknown
         }

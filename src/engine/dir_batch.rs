@@ -157,34 +157,205 @@ impl<'m> Batch<'m> {
     }
 }
 
-/// Shell sort with Ciura's gaps: in place, no recursion, no allocation, no worst case that a
-/// directory could be built to meet (a leaf's few hundred records cost about ten steps each),
-/// and, unlike the standard library's, no path to a panic.
+/// Buckets of the first pass over a batch.
+const BUCKETS: usize = 128;
+/// More records than this in one bucket are more than an insertion sort should see.
+const CROWD: u16 = 24;
+
+/// Sorts records whose keys are spread evenly over some range, as the hashes of one leaf are, at
+/// a cost that does not grow with their number: each goes into one of 128 buckets, in place, and
+/// insertion sort does the rest. Keys that are spread unevenly, which takes a legacy hash or a
+/// damaged index, are left to Shell sort.
+///
+/// The standard library's sort would do, but for its path to a panic.
 fn sort(records: &mut [Record]) {
-    const GAPS: [usize; 11] = [7983, 3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1];
-    for gap in GAPS {
-        if gap >= records.len() {
-            continue;
+    let (mut low, mut high) = (u64::MAX, 0);
+    for record in records.iter() {
+        low = low.min(record.key);
+        high = high.max(record.key);
+    }
+    let bits = 64u32.wrapping_sub(high.wrapping_sub(low).leading_zeros());
+    let shift = bits.saturating_sub(BUCKETS.trailing_zeros());
+    let bucket = |record: &Record| {
+        let spread = record.key.wrapping_sub(low).wrapping_shr(shift);
+        spread as usize & (BUCKETS - 1)
+    };
+    let mut ends = [0u16; BUCKETS];
+    let Ok(_) = u16::try_from(records.len()) else {
+        return shell_sort(records);
+    };
+    for record in records.iter() {
+        if let Some(end) = ends.get_mut(bucket(record)) {
+            *end = end.wrapping_add(1);
         }
-        for start in gap..records.len() {
-            let Some(&moving) = records.get(start) else {
+    }
+    let (mut sum, mut most) = (0u16, 0u16);
+    for end in ends.iter_mut() {
+        most = most.max(*end);
+        sum = sum.wrapping_add(*end);
+        *end = sum;
+    }
+    if most > CROWD {
+        return shell_sort(records);
+    }
+    // A bucket is filled from its end downwards. Each round takes the record at `at`, which may
+    // belong anywhere, puts it where it belongs, goes on with the one that was there, and stops
+    // with one that belongs at `at`.
+    for at in 0..sum {
+        let Some(&taken) = records.get(usize::from(at)) else {
+            break;
+        };
+        let mut moving = taken;
+        loop {
+            let Some(end) = ends.get_mut(bucket(&moving)) else {
                 break;
             };
-            let mut hole = start;
-            while let Some(below) = hole.checked_sub(gap) {
-                match records.get(below) {
-                    Some(&record) if moving.before(record) => {
-                        if let Some(slot) = records.get_mut(hole) {
-                            *slot = record;
-                        }
-                        hole = below;
-                    }
-                    _ => break,
-                }
+            if *end <= at {
+                // It has been put here before.
+                break;
             }
+            *end = end.wrapping_sub(1);
+            if *end == at {
+                break;
+            }
+            let Some(slot) = records.get_mut(usize::from(*end)) else {
+                break;
+            };
+            core::mem::swap(slot, &mut moving);
+        }
+        if let Some(slot) = records.get_mut(usize::from(at)) {
+            *slot = moving;
+        }
+    }
+    insertion_sort(records, 1);
+}
+
+/// Shell sort with Ciura's gaps.
+fn shell_sort(records: &mut [Record]) {
+    const GAPS: [usize; 11] = [7983, 3548, 1577, 701, 301, 132, 57, 23, 10, 4, 1];
+    for gap in GAPS {
+        if gap < records.len() {
+            insertion_sort(records, gap);
+        }
+    }
+}
+
+/// Sorts each of the `gap` sequences of records that are `gap` apart.
+#[inline]
+fn insertion_sort(records: &mut [Record], gap: usize) {
+    for start in gap..records.len() {
+        let Some(&moving) = records.get(start) else {
+            break;
+        };
+        let mut hole = start;
+        while let Some(below) = hole.checked_sub(gap) {
+            let Some(&record) = records.get(below).filter(|record| moving.before(**record)) else {
+                break;
+            };
             if let Some(slot) = records.get_mut(hole) {
-                *slot = moving;
+                *slot = record;
+            }
+            hole = below;
+        }
+        if hole == start {
+            continue;
+        }
+        if let Some(slot) = records.get_mut(hole) {
+            *slot = moving;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(n: usize, mut key: impl FnMut(u64) -> u64) -> Vec<Record> {
+        (0..n as u64)
+            .map(|i| Record { key: key(i), at: i })
+            .collect()
+    }
+
+    fn sorted(mut all: Vec<Record>) -> Vec<Record> {
+        all.sort_by_key(|r| (r.key, r.at));
+        all
+    }
+
+    #[test]
+    fn sorts_whatever_the_spread() {
+        let mut x = 1u64;
+        let mut random = |_| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            x ^ (x >> 29)
+        };
+        for n in [0, 1, 2, 3, 10, 100, 137, 341, 4096] {
+            let even = records(n, &mut random);
+            for all in [
+                even.clone(),
+                even.iter().rev().copied().collect(),
+                sorted(even.clone()),
+                even.iter()
+                    .map(|r| Record {
+                        key: r.key >> 40,
+                        ..*r
+                    })
+                    .collect(),
+                even.iter()
+                    .map(|r| Record {
+                        key: r.key & 3,
+                        ..*r
+                    })
+                    .collect(),
+                even.iter().map(|r| Record { key: 7, at: r.key }).collect(),
+                // Crowded: all but one at the low end.
+                even.iter()
+                    .map(|r| Record {
+                        key: if r.at == 5 { u64::MAX } else { r.key >> 20 },
+                        ..*r
+                    })
+                    .collect(),
+            ] {
+                let mut got = all.clone();
+                sort(&mut got);
+                assert_eq!(got, sorted(all));
             }
         }
+        let mut many = records(70_000, &mut random);
+        let expected = sorted(many.clone());
+        sort(&mut many);
+        assert_eq!(many, expected);
+    }
+
+    #[test]
+    fn keeps_the_smallest() {
+        for room in [1usize, 2, 3, 10, 64] {
+            for n in [0usize, 1, 2, 3, 9, 10, 11, 63, 64, 65, 500] {
+                let all = records(n, |i| (i * 7919) % 100);
+                let mut memory = vec![Record::EMPTY; room];
+                let mut batch = Batch::new(&mut memory);
+                for &record in &all {
+                    batch.push(record);
+                }
+                assert_eq!(batch.truncated(), n > room);
+                assert_eq!(batch.len(), n.min(room));
+                let mut expected = sorted(all);
+                expected.truncate(room);
+                assert_eq!(batch.sort(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn record_fields() {
+        let r = Record::new(u64::MAX, u16::MAX, FileBlock::new(u32::MAX), 65524);
+        assert_eq!(r.key(), u64::MAX);
+        assert_eq!(r.lblk(), FileBlock::new(u32::MAX));
+        assert_eq!(r.offset(), 65524);
+        assert!(Record::new(1, 1, FileBlock::ZERO, 0).before(Record::new(
+            1,
+            2,
+            FileBlock::ZERO,
+            0
+        )));
     }
 }

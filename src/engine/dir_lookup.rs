@@ -92,7 +92,7 @@ pub fn lookup<D: DirBlocks>(
 fn found<D: DirBlocks>(dir: &Directory<'_, D>, entry: &Entry<'_>, place: Place) -> Option<Found> {
     Some(Found {
         ino: entry.ino?,
-        file_type: dir.format.file_type(entry),
+        file_type: dir.format.file_type(entry.file_type),
         place,
     })
 }

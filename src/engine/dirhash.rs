@@ -110,21 +110,24 @@ impl DirHash {
     }
 
     fn hash_half_md4(&self, name: &[u8]) -> NameHash {
+        // Nearly all names fit one pass.
+        let [_, b, c, _] = if matches!(name.len(), 1..=32) {
+            half_md4(self.seed, &pack::<8>(name, self.signs))
+        } else {
+            self.half_md4_passes(name)
+        };
+        NameHash::new(b, c)
+    }
+
+    #[cold]
+    fn half_md4_passes(&self, name: &[u8]) -> [u32; 4] {
         let mut state = self.seed;
         let mut rest = name;
-        while let Some((_, more)) = rest.split_at_checked(32) {
-            if more.is_empty() {
-                break;
-            }
+        while !rest.is_empty() {
             state = half_md4(state, &pack::<8>(rest, self.signs));
-            rest = more;
+            rest = rest.get(32..).unwrap_or_default();
         }
-        // Most names end in their first pass, where only two words of the outcome matter.
-        if !rest.is_empty() {
-            state = half_md4(state, &pack::<8>(rest, self.signs));
-        }
-        let [_, b, c, _] = state;
-        NameHash::new(b, c)
+        state
     }
 
     fn hash_tea(&self, name: &[u8]) -> NameHash {
@@ -162,7 +165,7 @@ fn extend(byte: u8, signs: u32) -> u32 {
 /// Packs the start of `rest` into `N` big-endian words. What does not fill a word goes into the
 /// low bytes of one that has the padding above it; the words behind are padding, which repeats
 /// the length of `rest`.
-#[inline]
+#[inline(always)]
 fn pack<const N: usize>(rest: &[u8], signs: u32) -> [u32; N] {
     // Names are at most 255 bytes; a casefolded name may be longer, and then spills into the
     // second byte here as it does in C.
@@ -229,7 +232,7 @@ fn tea(a: u32, b: u32, input: &[u32; 4]) -> (u32, u32) {
 ///
 /// Majority and parity of three words need the same exclusive-or of two of them in neighbouring
 /// steps, which is why they are not written as functions.
-#[inline]
+#[inline(always)]
 fn half_md4(state: [u32; 4], input: &[u32; 8]) -> [u32; 4] {
     const K2: u32 = 0x5a82_7999;
     const K3: u32 = 0x6ed9_eba1;

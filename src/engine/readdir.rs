@@ -317,83 +317,109 @@ where
         cursor: &mut Cursor,
         records: &[Record],
     ) -> Result<bool, IndexFailure<D::Error>> {
+        let dir = self.dir;
         let records = records.get(..cursor.len).unwrap_or_default();
-        while let Some(rest) = records.get(cursor.next..).filter(|rest| !rest.is_empty()) {
-            let Some(key) = rest.first().map(|first| first.key()) else {
-                break;
-            };
-            let mut ties = rest.len();
-            if let Some(end) = rest.iter().skip(1).position(|record| record.key() != key) {
-                ties = end.wrapping_add(1);
+        while let Some(&first) = records.get(cursor.next) {
+            if tied(records, cursor.next) || first.key() == cursor.at.key || dir.inline.is_some() {
+                let rest = records.get(cursor.next..).unwrap_or_default();
+                let count = rest.iter().take_while(|r| r.key() == first.key()).count();
+                if !self.hand_out_ties(cursor, rest.get(..count).unwrap_or_default())? {
+                    return Ok(false);
+                }
+                cursor.next = cursor.next.wrapping_add(count);
+                continue;
             }
-            let start = if cursor.at.key == key {
-                cursor.at
-            } else {
-                Point::at_key(key)
+            // Most entries have a hash of their own and are in the same block as the next one.
+            let lblk = first.lblk();
+            let area = match hold(dir, &mut self.held, lblk) {
+                Ok(block) => dir.area(block),
+                Err(e) => {
+                    cursor.at = Point::at_key(first.key());
+                    return Err(e);
+                }
             };
-            let position = self.width.position(key);
-            let mut nr = if start.large {
-                0
-            } else {
-                start.emitted as usize
-            };
-            while nr < ties {
-                let place = if nr == 0 || start.large {
-                    nr
-                } else {
-                    ties.wrapping_sub(nr)
-                };
-                let Some(&record) = rest.get(place) else {
-                    break;
-                };
-                let more = self.hand_out_one(record, position);
-                if !matches!(more, Ok(true)) {
-                    // Both are at most the number of a directory's entries.
-                    let nr32 = nr as u32;
-                    cursor.at = start;
+            let mut record = first;
+            let mut nr = cursor.next;
+            loop {
+                let position = self.width.position(record.key());
+                if !emit_entry(dir, area, record, position, self.emit) {
+                    cursor.at = Point::at_key(record.key());
                     cursor.position = position;
-                    if start.large {
-                        cursor.at.emitted = start.emitted.wrapping_add(nr32);
-                        cursor.next = cursor.next.wrapping_add(nr);
-                    } else {
-                        cursor.at.emitted = nr32;
-                    }
-                    return more;
+                    cursor.next = nr;
+                    return Ok(false);
                 }
                 nr = nr.wrapping_add(1);
+                match records.get(nr) {
+                    Some(&next) if next.lblk() == lblk && !tied(records, nr) => record = next,
+                    _ => break,
+                }
             }
-            cursor.next = cursor.next.wrapping_add(ties);
+            cursor.next = nr;
+        }
+        Ok(true)
+    }
+
+    /// Hands out records of equal key; `false` if the reader is full.
+    #[cold]
+    fn hand_out_ties(
+        &mut self,
+        cursor: &mut Cursor,
+        ties: &[Record],
+    ) -> Result<bool, IndexFailure<D::Error>> {
+        let Some(key) = ties.first().map(|first| first.key()) else {
+            return Ok(true);
+        };
+        let start = if cursor.at.key == key {
+            cursor.at
+        } else {
+            Point::at_key(key)
+        };
+        let position = self.width.position(key);
+        let mut nr = if start.large {
+            0
+        } else {
+            start.emitted as usize
+        };
+        while nr < ties.len() {
+            let place = if nr == 0 || start.large {
+                nr
+            } else {
+                ties.len().wrapping_sub(nr)
+            };
+            let Some(&record) = ties.get(place) else {
+                break;
+            };
+            let more = self.hand_out_one(record, position);
+            if !matches!(more, Ok(true)) {
+                // Both are at most the number of a directory's entries.
+                let nr32 = nr as u32;
+                cursor.at = start;
+                cursor.position = position;
+                if start.large {
+                    cursor.at.emitted = start.emitted.wrapping_add(nr32);
+                    cursor.next = cursor.next.wrapping_add(nr);
+                } else {
+                    cursor.at.emitted = nr32;
+                }
+                return more;
+            }
+            nr = nr.wrapping_add(1);
         }
         Ok(true)
     }
 
     /// Hands out the entry of one record; `false` if the reader is full.
-    #[inline]
     fn hand_out_one(
         &mut self,
         record: Record,
         position: u64,
     ) -> Result<bool, IndexFailure<D::Error>> {
         let dir = self.dir;
-        let lblk = record.lblk();
         if let Some(inline) = &dir.inline {
             return Ok(self.hand_out_inline(inline, record, position));
         }
-        let block = match &mut self.held {
-            Some((held, block)) if *held == lblk => block,
-            held => {
-                let block = read_block(dir, lblk)?;
-                &mut held.insert((lblk, block)).1
-            }
-        };
-        Ok(emit_entry(
-            dir,
-            dir.area(block),
-            lblk,
-            record,
-            position,
-            self.emit,
-        ))
+        let area = dir.area(hold(dir, &mut self.held, record.lblk())?);
+        Ok(emit_entry(dir, area, record, position, self.emit))
     }
 
     fn hand_out_inline(&mut self, inline: &InlineDir<'_>, record: Record, position: u64) -> bool {
@@ -402,14 +428,7 @@ where
         let lblk = record.lblk();
         if lblk == part::FIRST || lblk == part::SECOND {
             let area = if lblk == part::FIRST { first } else { second };
-            return emit_entry(
-                dir,
-                dir.area(area),
-                FileBlock::ZERO,
-                record,
-                position,
-                self.emit,
-            );
+            return emit_entry(dir, dir.area(area), record, position, self.emit);
         }
         let (name, ino) = if record.offset() == 0 {
             (&b"."[..], dir.ino)
@@ -581,6 +600,31 @@ where
     }
 }
 
+/// Whether record `nr` has the same hash as the next one.
+#[inline]
+fn tied(records: &[Record], nr: usize) -> bool {
+    match (records.get(nr), records.get(nr.wrapping_add(1))) {
+        (Some(first), Some(second)) => first.key() == second.key(),
+        _ => false,
+    }
+}
+
+/// Block `lblk`, from `held` or put there.
+#[inline]
+fn hold<'h, D: DirBlocks>(
+    dir: &Directory<'_, D>,
+    held: &'h mut Option<(FileBlock, D::Block)>,
+    lblk: FileBlock,
+) -> Result<&'h D::Block, IndexFailure<D::Error>> {
+    if !matches!(held, Some((number, _)) if *number == lblk) {
+        *held = Some((lblk, read_block(dir, lblk)?));
+    }
+    match held {
+        Some((_, block)) => Ok(block),
+        None => Err(index_failure(DxError::PastEnd)),
+    }
+}
+
 /// Reads the block of a record: a leaf, or block 0 of an indexed directory for `.` and `..`.
 #[inline]
 fn read_block<D: DirBlocks>(
@@ -624,12 +668,11 @@ fn collect_area<D: DirBlocks>(
 }
 
 /// Hands out the entry that a record stands for; `false` if the reader is full. An entry that
-/// has gone bad or free under a reader without the lock is passed over.
-#[inline]
+/// has gone bad or free since it was collected is passed over.
+#[inline(always)]
 fn emit_entry<D: DirBlocks, F>(
     dir: &Directory<'_, D>,
     area: DirArea<'_>,
-    lblk: FileBlock,
     record: Record,
     position: u64,
     emit: &mut F,
@@ -637,19 +680,13 @@ fn emit_entry<D: DirBlocks, F>(
 where
     F: FnMut(&Item<'_>) -> bool,
 {
-    match area.entry_at(record.offset()) {
-        Ok(entry) => match entry.ino {
-            Some(ino) => emit(&Item {
-                name: entry.name,
-                ino,
-                file_type: dir.format.file_type(&entry),
-                position,
-            }),
-            None => true,
-        },
-        Err(e) => {
-            dir.blocks.report(Corrupt::from(e), lblk);
-            true
-        }
+    match area.entry_again(record.offset()) {
+        Some((ino, file_type, name)) => emit(&Item {
+            name,
+            ino,
+            file_type: dir.format.file_type(file_type),
+            position,
+        }),
+        None => true,
     }
 }

@@ -134,7 +134,7 @@ where
             let item = Item {
                 name: entry.name,
                 ino,
-                file_type: dir.format.file_type(&entry),
+                file_type: dir.format.file_type(entry.file_type),
                 position: *position,
             };
             if !emit(&item) {

@@ -240,9 +240,10 @@ fn same_name(a: &[u8], b: &[u8]) -> bool {
         };
     }
     let (mut rest_a, mut rest_b) = (a, b);
-    while let (Some((more_a, last_a)), Some((more_b, last_b))) =
-        (rest_a.split_last_chunk::<8>(), rest_b.split_last_chunk::<8>())
-    {
+    while let (Some((more_a, last_a)), Some((more_b, last_b))) = (
+        rest_a.split_last_chunk::<8>(),
+        rest_b.split_last_chunk::<8>(),
+    ) {
         if last_a != last_b {
             return false;
         }
@@ -275,26 +276,25 @@ impl<'a> DirArea<'a> {
     /// that exists. An error also for an `offset` at or beyond the end.
     #[inline]
     pub fn entry_at(&self, offset: usize) -> Result<Entry<'a>, DirError> {
-        let rest = self.bytes.get(offset..).unwrap_or_default();
+        self.check(self.bytes.get(offset..).unwrap_or_default())
+    }
+
+    /// Checks the record at the start of `rest`, which is the area from some offset on.
+    #[inline(always)]
+    fn check(&self, rest: &'a [u8]) -> Result<Entry<'a>, DirError> {
         let Some(start) = rest.first_chunk::<MIN_REC_LEN>() else {
             return Err(DirError::TooClose);
         };
         let Ok((head, _)) = RawDirEntry::ref_from_prefix(start) else {
             return Err(DirError::TooClose);
         };
-        let rec_len = decode_rec_len(head.rec_len.get(), self.limits.block_size) as usize;
-        if rec_len < MIN_REC_LEN {
-            return Err(DirError::ShortRecord);
-        }
+        let rec_len = self.rec_len(head)?;
         if rec_len < rec_len_for(head.name_len) {
             return Err(DirError::NameOverflow);
         }
         let Some(left) = rest.len().checked_sub(rec_len) else {
             return Err(DirError::Overrun);
         };
-        if left < MIN_REC_LEN && left != 0 {
-            return Err(DirError::TooClose);
-        }
         let inode = head.inode.get();
         if inode > self.limits.inodes_count {
             return Err(DirError::BadInode);
@@ -303,16 +303,49 @@ impl<'a> DirArea<'a> {
         let Some(name) = rest.get(HEADER_LEN..end) else {
             return Err(DirError::Overrun);
         };
-        if left == 0 && name == b"." {
-            return Err(DirError::DotLast);
+        if left < MIN_REC_LEN {
+            if left != 0 {
+                return Err(DirError::TooClose);
+            }
+            if name == b"." {
+                return Err(DirError::DotLast);
+            }
         }
         Ok(Entry {
             ino: Ino::new(inode),
             file_type: head.file_type,
             name,
-            offset,
+            offset: self.bytes.len().wrapping_sub(rest.len()),
             rec_len,
         })
+    }
+
+    /// The length of a record, which must be enough to get on.
+    #[inline(always)]
+    fn rec_len(&self, head: &RawDirEntry) -> Result<usize, DirError> {
+        let stored = head.rec_len.get();
+        if stored & 3 == 0 && usize::from(stored) >= MIN_REC_LEN {
+            return Ok(stored.into());
+        }
+        match decode_rec_len(stored, self.limits.block_size) as usize {
+            0..MIN_REC_LEN => Err(DirError::ShortRecord),
+            len => Ok(len),
+        }
+    }
+
+    /// Inode, stored file type and name of a record that has been checked before: what does not
+    /// cost anything is checked again (it is inside the area and has an inode), the record's
+    /// place among the others is not.
+    #[inline]
+    pub fn entry_again(&self, offset: usize) -> Option<(Ino, u8, &'a [u8])> {
+        let rest = self.bytes.get(offset..)?;
+        let (head, names) = RawDirEntry::ref_from_prefix(rest).ok()?;
+        let name = names.get(..head.name_len.into())?;
+        let inode = head.inode.get();
+        if inode > self.limits.inodes_count {
+            return None;
+        }
+        Some((Ino::new(inode)?, head.file_type, name))
     }
 
     /// All records from the start, free ones included; ends behind the first bad one.
@@ -320,7 +353,7 @@ impl<'a> DirArea<'a> {
     pub fn entries(&self) -> Entries<'a> {
         Entries {
             area: *self,
-            offset: 0,
+            rest: self.bytes,
         }
     }
 
@@ -347,15 +380,7 @@ impl<'a> DirArea<'a> {
                     return self.entry_at(offset).map(Some);
                 }
             }
-            let stored = head.rec_len.get();
-            let mut step = usize::from(stored);
-            if stored & 3 != 0 || step < MIN_REC_LEN {
-                step = decode_rec_len(stored, self.limits.block_size) as usize;
-                if step < MIN_REC_LEN {
-                    return Err(DirError::ShortRecord);
-                }
-            }
-            rest = rest.get(step..).ok_or(DirError::Overrun)?;
+            rest = rest.get(self.rec_len(head)?..).ok_or(DirError::Overrun)?;
         }
         Ok(None)
     }
@@ -373,11 +398,10 @@ impl<'a> DirArea<'a> {
             let Ok((head, _)) = RawDirEntry::ref_from_prefix(start) else {
                 break;
             };
-            let step = decode_rec_len(head.rec_len.get(), self.limits.block_size) as usize;
-            if step < MIN_REC_LEN {
-                break;
+            match self.rec_len(head) {
+                Ok(step) => at = at.saturating_add(step),
+                Err(_) => break,
             }
-            at = at.saturating_add(step);
         }
         at.min(self.bytes.len())
     }
@@ -387,7 +411,7 @@ impl<'a> DirArea<'a> {
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     area: DirArea<'a>,
-    offset: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Iterator for Entries<'a> {
@@ -395,14 +419,12 @@ impl<'a> Iterator for Entries<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.offset >= self.area.len() {
+        if self.rest.is_empty() {
             return None;
         }
-        let entry = self.area.entry_at(self.offset);
-        self.offset = match &entry {
-            Ok(e) => self.offset.saturating_add(e.rec_len),
-            Err(_) => self.area.len(),
-        };
+        let entry = self.area.check(self.rest);
+        let step = entry.map_or(usize::MAX, |entry| entry.rec_len);
+        self.rest = self.rest.get(step..).unwrap_or_default();
         Some(entry)
     }
 }
