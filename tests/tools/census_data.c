@@ -255,8 +255,12 @@ static size_t fill_chunk(int fd, enum way way, uint64_t at, size_t want, struct 
 
 		if (way == BUFFERED && odd[turn % 7] < n)
 			n = odd[turn++ % 7];
+		/*
+		 * Whole pages, so that the last read goes beyond the end of the file; not the whole
+		 * buffer, because C ext4 refuses direct reads beyond the last block it can address.
+		 */
 		if (way == DIRECT)
-			n = CHUNK - done;
+			n = (n + 4095) & ~(size_t)4095;
 		got = pread(fd, buffer + done, n, (off_t)(at + done));
 		if (got < 0) {
 			failed(r, at + done, err_name(errno));
@@ -381,6 +385,12 @@ void census_data(int dir, const char *name, int fd, const struct statx *stx)
 		} else {
 			other = read_by(dfd, DIRECT, ranges, n, stx->stx_size, NULL);
 			put_reading("direct", &other, &buffered);
+			if (stx->stx_size < 1ull << 40) {
+				off_t end = (off_t)((stx->stx_size + 65535) & ~65535ull);
+
+				if (pread(dfd, buffer, CHUNK, end) != 0)
+					put("direct-eof", "%s", "data-beyond");
+			}
 			close(dfd);
 		}
 	}

@@ -203,8 +203,10 @@ static void *dropper(void *arg)
 	for (unsigned int i = 0; !atomic_load(&stop); i++) {
 		int fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
 
-		if (fd < 0 || write(fd, i % 4 ? "1" : "3", 1) != 1)
+		if (fd < 0 || write(fd, i % 4 ? "1" : "3", 1) != 1) {
 			perror("drop_caches");
+			return NULL;
+		}
 		close(fd);
 		usleep(30000);
 	}
