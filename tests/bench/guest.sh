@@ -1,43 +1,56 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The benchmark's part in the guest: makes an ext4 and an XFS file system on RAM disks, filled in
-# the same way, and measures them in turns. Started by tests/bench/run.sh; results go to
-# /out/raw.tsv.
+# The benchmark's part in the guest: one boot, one RAM disk. C ext4 fills an image and is measured on it, then
+# rext4 on the same image; then XFS fills its own and is measured. Writes /out/raw.tsv and /out/kallsyms.
 #
-#     usage: guest.sh ROUNDS REPETITIONS TYPE...       TYPE: ext4, xfs, rext4
+#     usage: tests/bench/guest.sh REPETITIONS [ROW]...
 
-set -eu
-rounds=$1
-repetitions=$2
-shift 2
-mnt=/mnt/bench
-mkdir -p $mnt
+set -euo pipefail
 
+repetitions=$1
+shift
+disk=/dev/ram0
+mnt=/run/mnt
+
+modprobe brd rd_nr=1 rd_size=1048576
 modprobe ext4
 modprobe xfs
-modprobe brd rd_nr=2 rd_size=1048576
-for type in "$@"; do
-	[ "$type" != rext4 ] || insmod "$REXT4_KO"
+for dependency in $(modinfo -F depends "$REXT4_KO" | tr , ' '); do
+	modprobe "$dependency"
 done
+insmod "$REXT4_KO"
+[ "$(blockdev --getsize64 $disk)" -eq 1073741824 ] || { echo "no RAM disk of 1 GiB"; exit 1; }
+mkdir -p $mnt
+# Messages on the serial port cost instructions; warnings are still wanted.
+dmesg -n 5
 
-mke2fs -q -F -t ext4 -b 4096 -N 20000 -E assume_storage_prezeroed=1,lazy_itable_init=0 /dev/ram0 256M
-mkfs.xfs -q -f -d size=384m /dev/ram1
-for disk in "ext4 /dev/ram0" "xfs /dev/ram1"; do
-	read -r type dev <<<"$disk"
-	mount -t "$type" "$dev" $mnt
-	bench fill $mnt
+fill() { # TYPE
+	mount -t "$1" $disk $mnt
+	fsbench fill $mnt
 	umount $mnt
-done
-: >/out/raw.tsv
-for ((round = 0; round < rounds; round++)); do
-	for type in "$@"; do
-		echo "# round $((round + 1)) of $rounds: $type"
-		dev=/dev/ram0
-		[ "$type" != xfs ] || dev=/dev/ram1
-		mount -t "$type" -o ro "$dev" $mnt
-		bench run $mnt "$repetitions" "$type" >>/out/raw.tsv
-		umount $mnt
-	done
-done
-uname -r >/out/kernel
+}
+
+measure() { # TYPE NUMBER ROW...
+	local type=$1 number=$2 line
+	shift 2
+	echo "bench: $type"
+	fsbench measure $disk "$type" $mnt "$number" "$repetitions" "$@" >/run/lines
+	while IFS= read -r line; do
+		printf '%s\t%s\n' "$type" "$line"
+	done </run/lines >>/out/raw.tsv
+}
+
+printf 'fs\trow\tunit\tmedian\tmin\tmax\tmark\tunits\n' >/out/raw.tsv
+echo "bench: filling"
+mkfs.ext4 -q $disk
+fill ext4
+# The symbols of a profile.
+cat /proc/kallsyms >/out/kallsyms
+measure ext4 0 "$@"
+measure rext4 1 "$@"
+# Empty again, also in memory.
+blkdiscard -f $disk
+mkfs.xfs -q -f $disk
+fill xfs
+measure xfs 2 "$@"
