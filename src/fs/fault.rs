@@ -41,7 +41,7 @@ impl Fault {
         match self {
             Self::Errno(e) => e,
             Self::Corrupt(c) => {
-                sb.info().errors.count(sb);
+                sb.info().errors.note(sb, ino, what, Some(c));
                 if sb.info().errors.may_print() {
                     message(
                         Level::Err,

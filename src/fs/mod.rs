@@ -12,6 +12,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod dir;
+pub(crate) mod errors;
 pub(crate) mod export;
 pub(crate) mod fault;
 pub(crate) mod file;

@@ -7,6 +7,7 @@
 //! released before this is freed.
 
 use super::{
+    errors::Errors,
     fault::Fault,
     meta::Meta,
     options::{Options, Toggles},
@@ -23,7 +24,6 @@ use crate::{
     },
     linux::{
         buffer::{Device, Verified},
-        ratelimit::RateLimit,
         super_block::{message, Level},
     },
     ondisk::{
@@ -74,58 +74,16 @@ pub(crate) struct SuperInfo {
     pub(crate) errors: Errors,
 }
 
-/// Counts damage, and keeps it from flooding the log.
-pub(crate) struct Errors {
-    count: AtomicU32,
-    warnings: AtomicU32,
-    limit: RateLimit,
-}
-
-impl Errors {
-    fn new() -> Self {
-        Self {
-            count: AtomicU32::new(0),
-            warnings: AtomicU32::new(0),
-            // As ext4: ten messages in five seconds.
-            limit: RateLimit::new(5, 10),
-        }
-    }
-
-    /// Notes one more piece of damage; says what `errors=` asks for. On a read-only mount that
-    /// is only `panic`, as in ext4, and the file system is left as it is.
-    pub(crate) fn count(&self, sb: &Sb) {
-        self.count.fetch_add(1, Relaxed);
-        if sb.info().panics.load(Relaxed) && !sb.is_rdonly() {
-            crate::linux::panic::panic(c"rext4-fs: panic forced after error\n");
-        }
-    }
-
-    /// Notes one more warning.
-    pub(crate) fn count_warning(&self) {
-        self.warnings.fetch_add(1, Relaxed);
-    }
-
-    /// Whether a message may be printed now.
-    pub(crate) fn may_print(&self) -> bool {
-        self.limit.allows()
-    }
-
-    /// Pieces of damage since mounting.
-    pub(crate) fn total(&self) -> u32 {
-        self.count.load(Relaxed)
-    }
-
-    /// Warnings since mounting.
-    pub(crate) fn total_warnings(&self) -> u32 {
-        self.warnings.load(Relaxed)
-    }
-}
-
 impl SuperInfo {
     /// Whether all of `what` is on.
     #[inline]
     pub(crate) fn has(&self, what: Toggles) -> bool {
         Toggles::from_bits(self.toggles.load(Relaxed)).has(what)
+    }
+
+    /// Whether damage is to stop the machine (`errors=panic`).
+    pub(crate) fn panics_on_error(&self) -> bool {
+        self.panics.load(Relaxed)
     }
 
     /// Puts `new` in force: a remount. s_umount is held for writing.
@@ -288,7 +246,7 @@ impl SuperInfo {
             free_clusters,
             free_inodes,
             overhead,
-            errors: Errors::new(),
+            errors: Errors::new()?,
         })
     }
 }

@@ -7,15 +7,17 @@
 //! The error record is what the superblock on disk says, plus how much damage was met since
 //! mounting: a read-only mount does not write it back.
 
-use super::{proc, statfs::reserved_clusters, Rext4Fs, Sb};
-use crate::{
-    linux::{
-        capability,
-        super_block::{message, Level},
-        surfaces::{feature, Driver, SuperSurfaces},
-        sysfs::{Attribute, Page, Text},
-    },
-    ondisk::mount_state::ErrorEntry,
+use super::{
+    errors::{self, first, last},
+    proc,
+    statfs::reserved_clusters,
+    Rext4Fs, Sb,
+};
+use crate::linux::{
+    capability,
+    super_block::{message, Level},
+    surfaces::{feature, Driver, SuperSurfaces},
+    sysfs::{Attribute, Page, Text},
 };
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::{prelude::*, str::BStr};
@@ -57,55 +59,50 @@ impl SuperSurfaces for Surfaces {
         }),
         Attribute::wo(c"trigger_fs_error", trigger_error),
         Attribute::ro(c"errors_count", |sb, page| {
-            let info = sb.info();
-            number(
-                page,
-                info.raw
-                    .error_count()
-                    .saturating_add(info.errors.total())
-                    .into(),
-            )
+            number(page, errors::count(sb.info()).into())
         }),
         Attribute::ro(c"warning_count", |sb, page| {
-            number(page, sb.info().errors.total_warnings().into())
+            number(page, sb.info().errors.warnings().into())
         }),
-        Attribute::ro(c"first_error_time", |sb, page| number(page, first(sb).time)),
+        Attribute::ro(c"first_error_time", |sb, page| {
+            number(page, first(sb.info()).time)
+        }),
         Attribute::ro(c"first_error_ino", |sb, page| {
-            number(page, first(sb).ino.into())
+            number(page, first(sb.info()).ino.into())
         }),
         Attribute::ro(c"first_error_block", |sb, page| {
-            number(page, first(sb).block)
+            number(page, first(sb.info()).block)
         }),
-        Attribute::ro(c"first_error_func", |sb, page| text(page, first(sb).func)),
+        Attribute::ro(c"first_error_func", |sb, page| {
+            text(page, first(sb.info()).func)
+        }),
         Attribute::ro(c"first_error_line", |sb, page| {
-            number(page, first(sb).line.into())
+            number(page, first(sb.info()).line.into())
         }),
         Attribute::ro(c"first_error_errcode", |sb, page| {
-            number(page, first(sb).errcode.into())
+            number(page, first(sb.info()).errcode.into())
         }),
-        Attribute::ro(c"last_error_time", |sb, page| number(page, last(sb).time)),
+        Attribute::ro(c"last_error_time", |sb, page| {
+            number(page, last(sb.info()).time)
+        }),
         Attribute::ro(c"last_error_ino", |sb, page| {
-            number(page, last(sb).ino.into())
+            number(page, last(sb.info()).ino.into())
         }),
-        Attribute::ro(c"last_error_block", |sb, page| number(page, last(sb).block)),
-        Attribute::ro(c"last_error_func", |sb, page| text(page, last(sb).func)),
+        Attribute::ro(c"last_error_block", |sb, page| {
+            number(page, last(sb.info()).block)
+        }),
+        Attribute::ro(c"last_error_func", |sb, page| {
+            text(page, last(sb.info()).func)
+        }),
         Attribute::ro(c"last_error_line", |sb, page| {
-            number(page, last(sb).line.into())
+            number(page, last(sb.info()).line.into())
         }),
         Attribute::ro(c"last_error_errcode", |sb, page| {
-            number(page, last(sb).errcode.into())
+            number(page, last(sb.info()).errcode.into())
         }),
     ];
 
     const PROC_FILES: &'static [crate::linux::proc::ProcFile<Rext4Fs>] = proc::FILES;
-}
-
-fn first(sb: &Sb) -> ErrorEntry<'_> {
-    sb.info().raw.first_error()
-}
-
-fn last(sb: &Sb) -> ErrorEntry<'_> {
-    sb.info().raw.last_error()
 }
 
 fn number(page: &mut Page<'_>, value: u64) -> Result {
@@ -145,7 +142,7 @@ fn trigger_error(sb: &Sb, text: Text<'_>) -> Result {
             sb.id(),
             fmt!("error: {}\n", BStr::from_bytes(text)),
         );
-        sb.info().errors.count(sb);
+        sb.info().errors.note(sb, 0, "trigger_fs_error", None);
     }
     Ok(())
 }

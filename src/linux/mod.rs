@@ -37,5 +37,6 @@ pub(crate) mod stat;
 pub(crate) mod super_block;
 pub(crate) mod surfaces;
 pub(crate) mod sysfs;
+pub(crate) mod time;
 pub(crate) mod verity;
 pub(crate) mod xattr;

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What time it is.
+
+use super::bindings;
+
+/// Seconds since 1970.
+pub(crate) fn real_seconds() -> u64 {
+    // SAFETY: reads the clock, from any context.
+    unsafe { bindings::ktime_get_real_seconds() as u64 }
+}
