@@ -16,10 +16,13 @@
 //!
 //! Reference: `Documentation/admin-guide/ext4.rst`.
 
+mod check;
 mod params;
 mod show;
+mod toggles;
 
 pub(crate) use params::{Opt, Parsed, PARAMETERS};
+pub(crate) use toggles::Toggles;
 
 use crate::{
     linux::fs_context::{parse_text, FsContext},
@@ -31,122 +34,6 @@ use crate::{
     },
 };
 use kernel::{prelude::*, str::CString, sync::Arc};
-
-/// Options that are on or off, as a set.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Toggles(u32);
-
-impl Toggles {
-    /// `minixdf`: statfs counts metadata as used space (`bsddf` does not).
-    pub(crate) const MINIX_DF: Self = Self(1 << 0);
-    /// `grpid`: new files inherit the group of their directory.
-    pub(crate) const GRPID: Self = Self(1 << 1);
-    /// `block_validity`. rext4 always checks; the option is kept to be shown.
-    pub(crate) const BLOCK_VALIDITY: Self = Self(1 << 2);
-    /// `dioread_nolock`.
-    pub(crate) const DIOREAD_NOLOCK: Self = Self(1 << 3);
-    /// `discard`.
-    pub(crate) const DISCARD: Self = Self(1 << 4);
-    /// `delalloc`.
-    pub(crate) const DELALLOC: Self = Self(1 << 5);
-    /// `warn_on_error`.
-    pub(crate) const WARN_ON_ERROR: Self = Self(1 << 6);
-    /// `journal_checksum`.
-    pub(crate) const JOURNAL_CHECKSUM: Self = Self(1 << 7);
-    /// `journal_async_commit`.
-    pub(crate) const ASYNC_COMMIT: Self = Self(1 << 8);
-    /// `noload` (`norecovery`): the journal is left alone.
-    pub(crate) const NOLOAD: Self = Self(1 << 9);
-    /// `barrier`.
-    pub(crate) const BARRIER: Self = Self(1 << 10);
-    /// `noauto_da_alloc`.
-    pub(crate) const NO_AUTO_DA_ALLOC: Self = Self(1 << 11);
-    /// `init_itable`.
-    pub(crate) const INIT_ITABLE: Self = Self(1 << 12);
-    /// `user_xattr`.
-    pub(crate) const USER_XATTR: Self = Self(1 << 13);
-    /// `acl`.
-    pub(crate) const POSIX_ACL: Self = Self(1 << 14);
-    /// `nouid32`: owners have 16 bits; the upper halves on disk are not looked at.
-    pub(crate) const NO_UID32: Self = Self(1 << 15);
-    /// `debug`.
-    pub(crate) const DEBUG: Self = Self(1 << 16);
-    /// Any kind of quota.
-    pub(crate) const QUOTA: Self = Self(1 << 17);
-    /// `usrquota`, together with `QUOTA`.
-    pub(crate) const USRQUOTA: Self = Self(1 << 18);
-    /// `grpquota`, together with `QUOTA`.
-    pub(crate) const GRPQUOTA: Self = Self(1 << 19);
-    /// `prjquota`, together with `QUOTA`.
-    pub(crate) const PRJQUOTA: Self = Self(1 << 20);
-    /// `nombcache`.
-    pub(crate) const NO_MBCACHE: Self = Self(1 << 21);
-    /// `no_prefetch_block_bitmaps`.
-    pub(crate) const NO_PREFETCH: Self = Self(1 << 22);
-    /// `data_err=abort`.
-    pub(crate) const DATA_ERR_ABORT: Self = Self(1 << 23);
-    /// `abort`.
-    pub(crate) const ABORT: Self = Self(1 << 24);
-    /// `journal_checksum` or `journal_async_commit` was asked for, not just implied.
-    const EXPLICIT_CHECKSUM: Self = Self(1 << 25);
-
-    /// All that has to do with quotas.
-    const ANY_QUOTA: Self = Self::QUOTA
-        .with(Self::USRQUOTA)
-        .with(Self::GRPQUOTA)
-        .with(Self::PRJQUOTA);
-
-    /// The set as a number, for an atomic word.
-    #[inline]
-    pub(crate) const fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// The set that [`bits`](Self::bits) gave.
-    #[inline]
-    pub(crate) const fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    /// Both sets together.
-    #[inline]
-    pub(crate) const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// What `other` does not have.
-    #[inline]
-    const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// Whether all of `other` is on.
-    #[inline]
-    pub(crate) const fn has(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Whether any of `other` is on.
-    #[inline]
-    const fn has_any(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// What is on in one of the two only.
-    #[inline]
-    const fn difference(self, other: Self) -> Self {
-        Self(self.0 ^ other.0)
-    }
-
-    /// `self`, with `which` on or off.
-    const fn turned(self, which: Self, on: bool) -> Self {
-        if on {
-            self.with(which)
-        } else {
-            self.without(which)
-        }
-    }
-}
 
 /// How file data relates to the journal (`data=`). `journal` is not here: rext4 refuses it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -428,137 +315,6 @@ impl Options {
     fn note_defaults(&mut self) {
         self.defaults.toggles = self.toggles;
         self.defaults.data = self.data;
-    }
-
-    /// Checks `given` against the file system and the options in force. The result is `given`
-    /// without what is ignored, which has been reported.
-    fn check(
-        &self,
-        fc: &FsContext,
-        kind: MountedAs,
-        given: &Parsed,
-        geometry: &Geometry,
-        remount: bool,
-    ) -> Result<Parsed> {
-        if given.not_ext2 && kind == MountedAs::Ext2 {
-            return Err(fc.invalid(fmt!("Mount option(s) incompatible with ext2")));
-        }
-        if given.not_ext3 && kind == MountedAs::Ext3 {
-            return Err(fc.invalid(fmt!("Mount option(s) incompatible with ext3")));
-        }
-        let room = u32::from(geometry.inode_size()).saturating_sub(128);
-        if let Some(size) = given.want_extra_isize {
-            if size > room {
-                return Err(fc.invalid(fmt!("Invalid want_extra_isize {}", size)));
-            }
-        }
-        let mut given = given.clone();
-        if remount {
-            self.check_remount(fc, &mut given)?;
-        }
-        self.check_quota(fc, &mut given, geometry)?;
-        Ok(given)
-    }
-
-    /// What a remount may not change.
-    fn check_remount(&self, fc: &FsContext, given: &mut Parsed) -> Result {
-        if given.data.is_some() && self.data.is_none() {
-            fc.warn(fmt!(
-                "Remounting file system with no journal so ignoring journalled data option"
-            ));
-            given.data = None;
-        }
-        if given.data.is_some() && given.data != self.data {
-            return Err(fc.invalid(fmt!("Cannot change data mode on remount")));
-        }
-        if self.toggles.has(Toggles::DELALLOC) && given.off.has(Toggles::DELALLOC) {
-            return Err(fc.invalid(fmt!("can't disable delalloc during remount")));
-        }
-        if self.data.is_none() && given.on.has(Toggles::DATA_ERR_ABORT) {
-            fc.warn(fmt!(
-                "Remounting fs w/o journal so ignoring data_err option"
-            ));
-            given.turn(Toggles::DATA_ERR_ABORT, false);
-        }
-        match given.dax {
-            Some(dax) if dax != self.dax => {
-                Err(fc.invalid(fmt!("can't change dax mount option while remounting")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the quota options fit together and the file system.
-    fn check_quota(&self, fc: &FsContext, given: &mut Parsed, geometry: &Geometry) -> Result {
-        if given.on.has(Toggles::PRJQUOTA) && !geometry.has(RoCompat::PROJECT) {
-            return Err(fc.invalid(fmt!(
-                "Project quota feature not enabled. Cannot enable project quota enforcement."
-            )));
-        }
-        let has_feature = geometry.has(RoCompat::QUOTA);
-        if given.quota_files.iter().any(Option::is_some) {
-            for (mine, theirs, name) in self.quota_files_beside(given) {
-                if let (Some(mine), Some(theirs)) = (mine, theirs) {
-                    if mine.to_bytes() != theirs.to_bytes() {
-                        return Err(fc.invalid(fmt!("{} quota file already specified", name)));
-                    }
-                }
-            }
-            if has_feature {
-                fc.info(fmt!(
-                    "Journaled quota options ignored when QUOTA feature is enabled"
-                ));
-            }
-        } else if given.quota_format.is_some() && has_feature {
-            fc.info(fmt!(
-                "Quota format mount options ignored when QUOTA feature is enabled"
-            ));
-        }
-        if has_feature {
-            given.quota_files = [None, None];
-            given.quota_format = None;
-            return Ok(());
-        }
-
-        // The older way (usrquota, with the file's name fixed) and the newer (usrjquota=, jqfmt=)
-        // exclude each other, for users and groups together.
-        let mut journaled = false;
-        let mut plain = false;
-        let kinds = [Toggles::USRQUOTA, Toggles::GRPQUOTA];
-        for ((mine, theirs, _), toggle) in self.quota_files_beside(&given.clone()).zip(kinds) {
-            if mine.is_some() || theirs.is_some() {
-                journaled = true;
-                given.turn(toggle, false);
-            } else if given.on.has(toggle) || self.toggles.has(toggle) {
-                plain = true;
-            }
-        }
-        if journaled && plain {
-            return Err(fc.invalid(fmt!("old and new quota format mixing")));
-        }
-        if journaled && given.quota_format.or(self.quota_format).is_none() {
-            return Err(fc.invalid(fmt!("journaled quota format not specified")));
-        }
-        Ok(())
-    }
-
-    /// For users and groups: the quota file in force, the one that is given, and what they are
-    /// called in messages.
-    fn quota_files_beside<'a>(
-        &'a self,
-        given: &'a Parsed,
-    ) -> impl Iterator<Item = (Option<&'a QuotaFile>, Option<&'a QuotaFile>, &'static str)> {
-        self.quota_files
-            .iter()
-            .zip(&given.quota_files)
-            .zip(["user", "group"])
-            .map(|((mine, theirs), name)| {
-                (
-                    mine.as_ref(),
-                    theirs.as_ref().and_then(Option::as_ref),
-                    name,
-                )
-            })
     }
 
     /// Puts `given`, which has been checked, in force.
