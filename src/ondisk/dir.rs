@@ -361,7 +361,22 @@ impl<'a> DirArea<'a> {
     /// returned has been checked. Errors: a record that cannot be stepped over, or the match
     /// itself is bad.
     pub fn find(&self, name: &[u8]) -> Result<Option<Entry<'a>>, DirError> {
-        let Ok(name_len) = u8::try_from(name.len()) else {
+        match name.last_chunk::<8>() {
+            Some(end) => self.scan(name.len(), |candidate| {
+                candidate.last_chunk::<8>() == Some(end) && same_name(candidate, name)
+            }),
+            None => self.scan(name.len(), |candidate| same_name(candidate, name)),
+        }
+    }
+
+    /// The first record in use with a name of `len` bytes that `matches`.
+    #[inline(always)]
+    fn scan(
+        &self,
+        len: usize,
+        matches: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<Entry<'a>>, DirError> {
+        let Ok(name_len) = u8::try_from(len) else {
             return Ok(None);
         };
         let mut rest = self.bytes;
@@ -373,11 +388,9 @@ impl<'a> DirArea<'a> {
                 return Err(DirError::TooClose);
             };
             if head.name_len == name_len {
-                let end = name.len().wrapping_add(HEADER_LEN);
-                let candidate = rest.get(HEADER_LEN..end);
-                if candidate.is_some_and(|c| same_name(c, name)) && head.inode.get() != 0 {
-                    let offset = self.bytes.len().saturating_sub(rest.len());
-                    return self.entry_at(offset).map(Some);
+                let candidate = rest.get(HEADER_LEN..len.wrapping_add(HEADER_LEN));
+                if candidate.is_some_and(&matches) && head.inode.get() != 0 {
+                    return self.check(rest).map(Some);
                 }
             }
             rest = rest.get(self.rec_len(head)?..).ok_or(DirError::Overrun)?;
