@@ -52,8 +52,7 @@ impl Record {
 
     #[inline]
     fn before(self, other: Self) -> bool {
-        let wide = |r: Self| (u128::from(r.key) << 64) | u128::from(r.at);
-        wide(self) < wide(other)
+        self.key < other.key || (self.key == other.key && self.at < other.at)
     }
 }
 
@@ -149,10 +148,15 @@ impl<'m> Batch<'m> {
         }
     }
 
-    /// Brings what was kept into order.
-    pub(super) fn sort(&mut self) -> &[Record] {
+    /// Brings what was kept into order. All keys must be `low` or above, and should be below
+    /// `high`.
+    pub(super) fn sort(&mut self, low: u64, high: u64) -> &[Record] {
         let kept = self.records.get_mut(..self.len).unwrap_or_default();
-        sort(kept);
+        let high = match kept.first() {
+            Some(top) if self.truncated => top.key,
+            _ => high,
+        };
+        sort(kept, low, high);
         kept
     }
 }
@@ -168,17 +172,13 @@ const CROWD: u16 = 24;
 /// damaged index, are left to Shell sort.
 ///
 /// The standard library's sort would do, but for its path to a panic.
-fn sort(records: &mut [Record]) {
-    let (mut low, mut high) = (u64::MAX, 0);
-    for record in records.iter() {
-        low = low.min(record.key);
-        high = high.max(record.key);
-    }
+fn sort(records: &mut [Record], low: u64, high: u64) {
     let bits = 64u32.wrapping_sub(high.wrapping_sub(low).leading_zeros());
     let shift = bits.saturating_sub(BUCKETS.trailing_zeros());
+    // In the order of the keys, wherever `high` is.
     let bucket = |record: &Record| {
         let spread = record.key.wrapping_sub(low).wrapping_shr(shift);
-        spread as usize & (BUCKETS - 1)
+        spread.min(BUCKETS as u64 - 1) as usize
     };
     let mut ends = [0u16; BUCKETS];
     let Ok(_) = u16::try_from(records.len()) else {
@@ -315,14 +315,20 @@ mod tests {
                     })
                     .collect(),
             ] {
-                let mut got = all.clone();
-                sort(&mut got);
-                assert_eq!(got, sorted(all));
+                let expected = sorted(all.clone());
+                let low = expected.first().map_or(0, |r| r.key);
+                let high = expected.last().map_or(0, |r| r.key);
+                let middle = expected.get(n / 2).map_or(0, |r| r.key);
+                for (low, high) in [(low, high), (0, u64::MAX), (low, middle), (low, low)] {
+                    let mut got = all.clone();
+                    sort(&mut got, low, high);
+                    assert_eq!(got, expected);
+                }
             }
         }
         let mut many = records(70_000, &mut random);
         let expected = sorted(many.clone());
-        sort(&mut many);
+        sort(&mut many, 0, u64::MAX);
         assert_eq!(many, expected);
     }
 
@@ -340,7 +346,7 @@ mod tests {
                 assert_eq!(batch.len(), n.min(room));
                 let mut expected = sorted(all);
                 expected.truncate(room);
-                assert_eq!(batch.sort(), expected);
+                assert_eq!(batch.sort(0, u64::MAX), expected);
             }
         }
     }

@@ -475,7 +475,7 @@ where
             None
         };
         let truncated = batch.truncated();
-        let kept = batch.sort();
+        let kept = batch.sort(at.key, cursor.after.map_or(u64::MAX, |after| after.key));
         cursor.len = kept.len();
         if !truncated {
             return Ok(());
