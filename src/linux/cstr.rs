@@ -20,3 +20,22 @@ pub(super) unsafe fn from_ptr<'a>(ptr: *const c_char) -> &'a CStr {
         CStr::from_bytes_with_nul_unchecked(slice::from_raw_parts(ptr.cast(), len.wrapping_add(1)))
     }
 }
+
+/// The string at `ptr` without its NUL. `CStr::to_bytes` subtracts with a check that can panic.
+///
+/// # Safety
+///
+/// As for [`from_ptr`].
+#[inline]
+pub(super) unsafe fn bytes_of<'a>(ptr: *const c_char) -> &'a [u8] {
+    // SAFETY: by contract there is a NUL, and as many bytes in front of it.
+    unsafe { slice::from_raw_parts(ptr.cast(), bindings::strlen(ptr)) }
+}
+
+/// The bytes of `text` without its NUL, likewise.
+#[inline]
+pub(crate) fn bytes(text: &CStr) -> &[u8] {
+    text.to_bytes_with_nul()
+        .split_last()
+        .map_or(&[], |(_nul, bytes)| bytes)
+}

@@ -317,7 +317,7 @@ impl<F: FileSystem> NewInode<F> {
                 bindings::inode_set_cached_link(
                     raw,
                     text.as_char_ptr().cast_mut(),
-                    text.to_bytes().len() as c_int,
+                    super::cstr::bytes(text).len() as c_int,
                 );
             }
         }

@@ -10,7 +10,7 @@ pub(crate) mod bindings;
 pub(crate) mod buffer;
 pub(crate) mod capability;
 pub(crate) mod crc;
-mod cstr;
+pub(crate) mod cstr;
 pub(crate) mod dentry;
 pub(crate) mod dir;
 pub(crate) mod export;

@@ -167,7 +167,7 @@ unsafe fn id_bytes<'a>(sb: *mut bindings::super_block) -> &'a [u8] {
     // SAFETY: by contract; `s_id` is an array inside the superblock, NUL-terminated by the VFS.
     unsafe {
         let id = &raw const (*sb).s_id;
-        super::cstr::from_ptr(id.cast()).to_bytes()
+        super::cstr::bytes_of(id.cast())
     }
 }
 

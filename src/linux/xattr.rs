@@ -13,7 +13,7 @@
 //! Both operations are two in one: without a buffer they only measure. [`ListBuffer`] hides that
 //! from the file system; a value's length is returned apart from the value.
 
-use super::{bindings, fs_type::FileSystem, inode::Inode};
+use super::{bindings, cstr, fs_type::FileSystem, inode::Inode};
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,
@@ -128,7 +128,7 @@ impl<T: XattrOps> Handlers<T> {
                     Inode::<T::Fs>::from_raw(inode),
                     // CAST: `HANDLERS` put a byte there.
                     (*handler).flags as u8,
-                    slice::from_raw_parts(name.cast::<u8>(), bindings::strlen(name)),
+                    cstr::bytes_of(name),
                 )
             };
             let len = match NonNull::new(buffer.cast::<u8>()) {
