@@ -21,7 +21,10 @@ inside() {
 	shift 5
 	local binds=("${@:1:n}")
 	shift "$n"
+	# Nothing mounted here may reach the machine. (In a chroot / is no mount and cannot be changed.)
+	mount --make-rprivate / 2>/dev/null || :
 	mount --bind "$root" "$root"
+	mount --make-private "$root"
 	cd /
 	for path in "${binds[@]}"; do
 		if [ -d "$path" ]; then
@@ -126,5 +129,5 @@ for path in "${list[@]}"; do
 	case $(pwd -P)/ in "$path"/*) cwd=$(pwd -P) ;; esac
 done
 mkdir -p "$CACHE"/{home,cargo,target}
-exec unshare --mount --propagation private -- \
+exec unshare --mount --propagation unchanged -- \
 	"$BASH" "$PROJECT/qemu/enter.sh" --inside "$root" "$rw" "$die" "$cwd" "${#list[@]}" "${list[@]}" "$@"

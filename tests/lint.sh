@@ -10,6 +10,8 @@
 . "$(dirname "$0")/../qemu/lib.sh"
 cd "$PROJECT"
 
+command -v git >/dev/null || git() { "$PROJECT/qemu/enter.sh" git "$@"; }
+
 status=0
 check() { # NAME COMMAND...
 	local name=$1
@@ -22,7 +24,10 @@ check() { # NAME COMMAND...
 	fi
 }
 # Files of the project that are or could be committed.
-files() { git ls-files --cached --others --exclude-standard -- "$@" | while read -r f; do [ ! -f "$f" ] || echo "$f"; done; }
+files() {
+	git -c safe.directory='*' ls-files --cached --others --exclude-standard -- "$@" |
+		while read -r f; do [ ! -f "$f" ] || echo "$f"; done
+}
 
 scripts() {
 	local file

@@ -4,12 +4,15 @@
 # Runs the tests and ends with a line 'N passed, N failed' (', N skipped' when there are any). Makes what is
 # missing first: build root, kernel, module, the tests' programs, guest root.
 #
-#     usage: tests/run.sh [--kernel release|debug] [--module FILE] [--only STAGE]... [CASE...]
+#     usage: tests/run.sh [--kernel release|debug] [--module FILE] [--only STAGE]...
+#                         [--cases FOLDER] [CASE...]
 #            tests/run.sh --tools        builds the tests' programs for the guest, prints their folder
 #            tests/run.sh --demo         what `make run` does
 #
-#     STAGE: host (cargo test), panics (tests/check-panics.sh), kunit (suites at insmod), guest (tests/guest)
-#     CASE:  names from tests/guest, without .sh; default all
+#     STAGE:  host (cargo test), panics (tests/check-panics.sh), kunit (suites at insmod), guest (the cases),
+#             harness (that this script sees failures, see tests/lib/selftest)
+#     FOLDER: where the cases are, from the top of the project; default tests/guest
+#     CASE:   names of scripts in it, without .sh; default all
 #
 # Without --only all stages run; with --kernel debug only kunit and guest do. SEED, CORPUS (a folder of
 # images) and MATRIX reach the cases. Logs stay in the cache, the last run's in log/test. REXT4_TEST_GUESTS is how many
@@ -18,11 +21,12 @@
 # shellcheck source=qemu/lib.sh
 . "$(dirname "$0")/../qemu/lib.sh"
 
-kernel=release module='' stages=() cases=()
+kernel=release module='' folder=tests/guest stages=() cases=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kernel) kernel=$2; shift 2 ;;
 	--module) module=$(realpath "$2"); shift 2 ;;
+	--cases) folder=$2; shift 2 ;;
 	--only) stages+=("$2"); shift 2 ;;
 	--tools | --demo) stages=("${1#--}"); shift ;;
 	-*) die "run.sh: unknown option $1" ;;
@@ -30,7 +34,7 @@ while [ $# -gt 0 ]; do
 	esac
 done
 if [ ${#stages[@]} -eq 0 ]; then
-	if [ "$kernel" = debug ]; then stages=(kunit guest); else stages=(host panics kunit guest); fi
+	if [ "$kernel" = debug ]; then stages=(kunit guest); else stages=(host panics harness kunit guest); fi
 fi
 
 logs=$CACHE/log/test.$(date +%m%d-%H%M%S).$$
@@ -126,10 +130,25 @@ def walk(group, path):
 walk(json.load(open(sys.argv[1])), [])' "$log.json")
 }
 
+# Cases of which it is known what they come to: a harness that cannot fail proves nothing.
+stage_harness() {
+	local here=$PROJECT/tests/lib/selftest
+	echo "# harness"
+	REXT4_TEST_GUESTS=1 "$PROJECT/tests/run.sh" --kernel "$kernel" --module "$module" --only guest \
+		--cases tests/lib/selftest >"$logs/harness.log" 2>&1 || :
+	if grep -E '^(ok|not ok) |^[0-9]+ passed' "$logs/harness.log" | grep -v '^ok unload' |
+		sed -E 's/\[ *[0-9.]+\]//; s/, see .*//' | diff "$here/expected" - >"$logs/harness.diff"; then
+		ok "harness: failures are seen, and counted once"
+	else
+		not_ok "harness: not what tests/lib/selftest/expected says"
+		cat "$logs/harness.diff"
+	fi
+}
+
 # Expands a script that says `# shards: N` into its parts.
 case_names() {
 	local script name shards i
-	for script in "$PROJECT"/tests/guest/*.sh; do
+	for script in "$PROJECT/$folder"/*.sh; do
 		name=$(basename "$script" .sh)
 		[ "$name" != lib ] || continue
 		[ ${#cases[@]} -eq 0 ] || [[ " ${cases[*]} " = *" $name "* ]] || continue
@@ -152,7 +171,7 @@ worker() {
 		status=0
 		guest "$logs/guest-$n-$round.console" --mem "$memory" --timeout $((5400 * scale)) --out "$logs/cases" \
 			--share bin="$programs" "${options[@]}" --env GUEST="$n-$round" -- \
-			/src/tests/lib/run-cases.sh "$scale" "$@" 2>"$logs/guest-$n-$round.err" || status=$?
+			/src/tests/lib/run-cases.sh "$scale" "$folder" "$@" 2>"$logs/guest-$n-$round.err" || status=$?
 		taken=0
 		for name in "$logs"/cases/*/; do
 			[ "$(cat "$name/guest" 2>/dev/null)" = "$n-$round" ] || continue
@@ -254,7 +273,7 @@ find "$CACHE/log" -maxdepth 1 -name 'test.*' -type d | sort | head -n -20 | xarg
 start=$SECONDS
 for stage in "${stages[@]}"; do
 	case $stage in
-	panics | kunit | guest | demo)
+	panics | kunit | harness | guest | demo)
 		source=$("$PROJECT/qemu/kernel.sh" --source)
 		if [ -z "$module" ]; then
 			"$PROJECT/qemu/kernel.sh" "$kernel" >/dev/null
@@ -266,6 +285,7 @@ for stage in "${stages[@]}"; do
 	esac
 	"stage_$stage"
 done
+ln -sfn "$(basename "$logs")" "$CACHE/log/test"
 say "took $(elapsed "$start")"
 echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

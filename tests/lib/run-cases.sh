@@ -3,10 +3,10 @@
 #
 # Runs cases inside a guest; started there by tests/run.sh.
 #
-#     usage: run-cases.sh SCALE CASE...
+#     usage: run-cases.sh SCALE FOLDER CASE...
 #
 # A CASE is NAME or NAME@i-n (part i of n: the script sees SHARD=i/n) and is the script
-# tests/guest/NAME.sh. Several guests may be given the same list and the same /out: a case belongs to who
+# FOLDER/NAME.sh. Several guests may be given the same list and the same /out: a case belongs to who
 # makes its folder first. Per case /out/CASE holds `log` (all that it printed) and, once it has ended,
 # `status`; the lines that count are printed with the case's name in front:
 #
@@ -21,8 +21,8 @@
 
 set -u
 scale=$1
-shift
-cases=/src/tests/guest
+cases=/src/$2
+shift 2
 
 # clean_up CASE: what a case left behind is a failure, and is removed so that the next is not disturbed.
 clean_up() {

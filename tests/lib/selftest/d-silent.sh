@@ -1,0 +1,6 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+
+# Fails without saying so.
+echo "ok first"
+exit 3
