@@ -25,6 +25,7 @@ TARGETS = {
     "readdir cold": 0.7,
     "readdir warm": 0.7,
 }
+LABELS = {"ext4": "C ext4", "xfs": "XFS", "rext4": "rext4"}
 KINDS = {"ext4": "#8c8c8c", "xfs": "#4c78a8", "rext4": "#e45756"}
 
 Cost = collections.namedtuple("Cost", "median spread")
@@ -99,10 +100,11 @@ def write_svg(rows, kinds, path):
         '<rect width="100%" height="100%" fill="white"/>',
         '<text x="12" y="22" font-size="15">Instructions per operation (C ext4 = 1; less is better)</text>',
     ]
+    labels = []
     x = left
     for kind in kinds:
         out.append(f'<rect x="{x}" y="36" width="11" height="11" fill="{KINDS[kind]}"/>'
-                   f'<text x="{x + 16}" y="46">{"C ext4" if kind == "ext4" else escape(kind)}</text>')
+                   f'<text x="{x + 16}" y="46">{LABELS[kind]}</text>')
         x += 80
     out.append(f'<line x1="{x}" y1="42" x2="{x + 22}" y2="42" stroke="black" stroke-width="1.5" '
                f'stroke-dasharray="4,2"/><text x="{x + 28}" y="46">the most that rext4 may cost</text>')
@@ -119,14 +121,16 @@ def write_svg(rows, kinds, path):
             times = cost / row.costs["ext4"].median
             at = y + j * bar
             out.append(f'<rect x="{left}" y="{at}" width="{times * scale:.1f}" height="{bar - 2}" '
-                       f'fill="{KINDS[kind]}"/>'
-                       f'<text x="{left + times * scale + 5:.1f}" y="{at + 10}" font-size="10">'
-                       f'{times:.2f} ({cost:,.0f})</text>')
+                       f'fill="{KINDS[kind]}"/>')
+            # With a rim of white, for where the line of the target runs through.
+            labels.append(f'<text x="{left + times * scale + 5:.1f}" y="{at + 10}" font-size="10" '
+                          'stroke="white" stroke-width="3" paint-order="stroke">'
+                          f'{times:.2f} ({cost:,.0f})</text>')
         if row.target:
             x = left + row.target * scale
             out.append(f'<line x1="{x:.1f}" y1="{y - 4}" x2="{x:.1f}" y2="{y + len(kinds) * bar + 2}" '
                        'stroke="black" stroke-width="1.5" stroke-dasharray="4,2"/>')
-    out.append("</svg>")
+    out += labels + ["</svg>"]
     path.write_text("\n".join(out) + "\n")
 
 
