@@ -70,6 +70,9 @@ impl Registration {
         module: &'static ThisModule,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            // Fields are initialised in this order, and once the type is registered somebody may
+            // mount it.
+            dirs: SetOnce::new(),
             inner <- Opaque::try_ffi_init(move |place: *mut bindings::file_system_type| {
                 // SAFETY: `place` is valid for writes of this type, and zero is a valid value for
                 // it: pointers, lists that registration initialises, and lock keys.
@@ -89,7 +92,6 @@ impl Registration {
                 // SAFETY: `place` is filled in, pinned, and stays until `drop`.
                 to_result(unsafe { bindings::register_filesystem(place) })
             }),
-            dirs: SetOnce::new(),
             _pin: PhantomPinned,
         })
     }
