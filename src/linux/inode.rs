@@ -479,7 +479,6 @@ pub(super) unsafe extern "C" fn evict<F: FileSystem>(inode: *mut bindings::inode
     // itself if there were no such operation.
     unsafe {
         bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
-        bindings::fsverity_cleanup_inode(inode);
         F::evict(Inode::from_raw(inode));
         bindings::clear_inode(inode);
     }
