@@ -216,6 +216,7 @@ mod tests {
             (written(15, 5, 105), true),
             (written(15, 5, 106), false),
             (written(16, 5, 106), false),
+            (written(16, 5, 105), false),
             (written(5, 5, 95), false),
             (Mapping::hole(FileBlock::new(15), FileBlock::END), false),
             (

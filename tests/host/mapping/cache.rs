@@ -247,7 +247,7 @@ proptest! {
     }
 
     #[test]
-    fn without_memory_nothing_false_is_known(ops in prop::collection::vec((op(), 0..3u32), 1..60)) {
+    fn without_memory_nothing_false_is_known(ops in prop::collection::vec((op(), 0..6u32), 1..60)) {
         let (inline, store) = (InlineMap::new(), Store::default());
         let map = ExtentMap::new(&inline, &store);
         // What each block would be if every change had succeeded is not known any more after a

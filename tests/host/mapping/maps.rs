@@ -208,3 +208,48 @@ fn a_map_that_leads_back_into_itself_ends() {
         assert_eq!(source.reads.get(), level as u32 + 1);
     }
 }
+
+/// Triple indirect maps of 64 KiB blocks reach beyond the block space: what lies there is not
+/// part of any answer.
+#[test]
+fn the_block_space_ends_before_the_map() {
+    let bits = PointerBits::from_block_bits(16).expect("64 KiB blocks");
+    let last = FileBlock::new(u32::MAX - 1);
+    let path = bits.path(last).expect("within the map");
+    assert_eq!(path.levels(), 3);
+    let mut root = [0; 60];
+    put(&mut root, 14, 1);
+    let source = Blocks::default();
+    let table = |slot: usize, pointer: u32| {
+        let mut block = vec![0; 65536];
+        put(&mut block, slot as u32, pointer);
+        block
+    };
+    // The block that holds the pointer to the last block goes on beyond it.
+    let mut data = vec![0; 65536];
+    (0..16384).for_each(|slot| put(&mut data, slot, 1000 + slot));
+    source.blocks.borrow_mut().extend([
+        (1, table(path.slot_in(2), 2)),
+        (2, table(path.slot_in(1), 3)),
+        (3, data),
+    ]);
+    let map = IndirectMap::new(&root, bits, &DEVICE);
+    let first = u32::MAX - 1 - path.slot_in(0) as u32;
+    let m = map.lookup(&source, last).expect("lookup");
+    assert_eq!((m.lblk.get(), m.end()), (first, FileBlock::END));
+    assert_eq!(m.physical().map(|b| b.get()), Some(1000));
+    let mut seen = Vec::new();
+    assert_eq!(map.lookup_leaf(&source, last, |m| seen.push(*m)), Ok(m));
+    assert_eq!(seen, [m]);
+    // What is said of blocks beyond is not offered, be it data or a hole.
+    let beyond = path.slot_in(0) as u32 + 1;
+    let mut blocks = source.blocks.borrow_mut();
+    let data = blocks.get_mut(&3).expect("a block");
+    put(data, beyond, 5);
+    put(data, beyond + 1, 0);
+    drop(blocks);
+    let mut seen = Vec::new();
+    assert_eq!(map.lookup_leaf(&source, last, |m| seen.push(*m)), Ok(m));
+    assert_eq!(seen, [m]);
+    assert_eq!(map.lookup(&source, FileBlock::END), Ok(Mapping::at_end()));
+}
