@@ -206,14 +206,8 @@ fn sort(records: &mut [Record], low: u64, high: u64) {
             break;
         };
         let mut moving = taken;
-        loop {
-            let Some(end) = ends.get_mut(bucket(&moving)) else {
-                break;
-            };
-            if *end <= at {
-                // It has been put here before.
-                break;
-            }
+        // An end at or below `at` means that this record has been put here before.
+        while let Some(end) = ends.get_mut(bucket(&moving)).filter(|end| **end > at) {
             *end = end.wrapping_sub(1);
             if *end == at {
                 break;

@@ -132,7 +132,7 @@ fn check_hashes(block: &[u8], area: &XattrArea<'_>) {
         if let XattrValue::Here(value) = xattr.value {
             assert_eq!(entry_hash(xattr.name, value), le32(block, at + 12));
         }
-        hash = (hash << 16 | hash >> 16) ^ le32(block, at + 12);
+        hash = hash.rotate_left(16) ^ le32(block, at + 12);
         at += (16 + xattr.name.len()).next_multiple_of(4);
     }
     assert_eq!(block_hash(area), Ok(hash));
