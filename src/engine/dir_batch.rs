@@ -172,6 +172,7 @@ const CROWD: u16 = 24;
 /// damaged index, are left to Shell sort.
 ///
 /// The standard library's sort would do, but for its path to a panic.
+#[inline(never)] // The buckets are on the stack no longer than needed.
 fn sort(records: &mut [Record], low: u64, high: u64) {
     let bits = 64u32.wrapping_sub(high.wrapping_sub(low).leading_zeros());
     let shift = bits.saturating_sub(BUCKETS.trailing_zeros());

@@ -138,11 +138,9 @@ fn lookup_indexed<D: DirBlocks>(
     dir: &Directory<'_, D>,
     name: &[u8],
 ) -> Result<Option<Found>, IndexFailure<D::Error>> {
-    let mut target = 0;
-    let mut walk = Walk::new(dir, |hash| {
-        target = hash.hash(name).major;
-        target
-    })?;
+    let mut walk = Walk::new(dir)?;
+    let target = walk.hash().hash(name).major;
+    walk.seek(target)?;
     // Bounded by the walk, which visits no more leaves than the directory has blocks.
     loop {
         let lblk = walk.leaf();

@@ -2,11 +2,13 @@
 
 //! Walking a directory's hash index.
 //!
-//! A [`Walk`] starts at the leaf that holds a hash and moves from leaf to leaf in the order of
-//! the index. It holds the index blocks on its path, at most three.
+//! A [`Walk`] begins by reading the root. It goes to the leaf that holds a hash ([`Walk::seek`])
+//! and from there from leaf to leaf in the order of the index. It holds the index blocks on its
+//! path, at most three.
 //!
-//! Bounds: levels are limited by the format, a block may not be its own ancestor, and a walk
-//! visits no more leaves than the directory has blocks, however often the index names them.
+//! Bounds: levels are limited by the format, a block may not be its own ancestor, and from a seek
+//! on no more leaves are visited than the directory has blocks, however often the index names
+//! them.
 
 use crate::ondisk::dx::{DxError, MAX_LEVELS};
 use crate::ondisk::FileBlock;
@@ -27,7 +29,10 @@ pub(super) struct Walk<'w, 'a, D: DirBlocks> {
     frames: [Option<Frame<D::Block>>; MAX_LEVELS],
     levels: usize,
     hash: DirHash,
+    /// The leaf; block 0, the root, before the first seek.
     leaf: FileBlock,
+    /// The hash that the leaf starts at, if the walk came to it from the one before.
+    start: Option<u32>,
     /// Leaves that may still be visited.
     left: u32,
 }
@@ -42,48 +47,56 @@ pub(super) enum Next {
 }
 
 impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
-    /// Descends to the leaf for the hash that `target` returns once it is told the function.
-    pub(super) fn new(
-        dir: &'w Directory<'a, D>,
-        target: impl FnOnce(&DirHash) -> u32,
-    ) -> Result<Self, IndexFailure<D::Error>> {
+    /// Reads the root.
+    #[inline]
+    pub(super) fn new(dir: &'w Directory<'a, D>) -> Result<Self, IndexFailure<D::Error>> {
         let (block, info, hash) = dir.read_root()?;
-        let target = target(&hash);
-        let mut walk = Self {
+        Ok(Self {
             dir,
-            frames: [const { None }; MAX_LEVELS],
+            frames: [Some(Frame { block, pair: 0 }), None, None],
             levels: info.levels.into(),
             hash,
             leaf: FileBlock::ZERO,
-            left: dir.block_count().get(),
-        };
+            start: None,
+            left: 0,
+        })
+    }
+
+    /// Descends to the leaf for hash `target`, from wherever the walk is. After an error the walk
+    /// is of no more use.
+    pub(super) fn seek(&mut self, target: u32) -> Result<(), IndexFailure<D::Error>> {
+        self.start = None;
+        self.left = self.dir.block_count().get();
         let mut path = [FileBlock::ZERO; MAX_LEVELS];
-        let mut block = Some(block);
-        for (level, frame) in walk.frames.iter_mut().enumerate() {
-            let held = match block.take() {
-                Some(root) => root,
-                None => dir.read_node(walk.leaf)?,
+        let frames = self.frames.iter_mut().take(self.levels.wrapping_add(1));
+        for (level, frame) in frames.enumerate() {
+            if level != 0 {
+                let block = self.dir.read_node(self.leaf)?;
+                *frame = Some(Frame { block, pair: 0 });
+            }
+            let Some(frame) = frame else {
+                return Err(index_failure(DxError::TooDeep));
             };
-            let index = dir.pairs(&held, level == 0)?;
-            let pair = index.search(target);
-            let Some(child) = index.block(pair) else {
-                return Err(index_failure(DxError::Count));
-            };
-            *frame = Some(Frame { block: held, pair });
+            let index = self.dir.pairs(&frame.block, level == 0)?;
+            frame.pair = index.search(target);
+            let child = index.block(frame.pair);
+            self.leaf = child.ok_or_else(|| index_failure(DxError::Count))?;
             // Unused places hold 0, the root, which nothing may lead back to anyway.
-            if path.contains(&child) {
+            if path.contains(&self.leaf) {
                 return Err(index_failure(DxError::Cycle));
             }
-            walk.leaf = child;
-            if level >= walk.levels {
-                return Ok(walk);
-            }
             if let Some(slot) = path.get_mut(level.wrapping_add(1)) {
-                *slot = child;
+                *slot = self.leaf;
             }
         }
-        // Not reached: the root was checked to have fewer levels than there are frames.
-        Err(index_failure(DxError::TooDeep))
+        Ok(())
+    }
+
+    /// Whether the walk came to its leaf from the one before, and the leaf starts at this hash:
+    /// then there is no need to seek.
+    #[inline]
+    pub(super) fn starts_at(&self, hash: u32) -> bool {
+        self.start == Some(hash)
     }
 
     /// The function that orders this index.
@@ -184,6 +197,7 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
             *frame = Some(Frame { block, pair: 0 });
         }
         self.leaf = child;
+        self.start = Some(hash);
         Ok(Next::Leaf(hash))
     }
 }

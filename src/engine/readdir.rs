@@ -38,6 +38,7 @@
 use crate::ondisk::dir::{DirArea, FileType};
 use crate::ondisk::dx::{DxError, DOTDOT_OFFSET};
 use crate::ondisk::inline::InlineDir;
+use crate::ondisk::search::partition_point;
 use crate::ondisk::{Corrupt, FileBlock, Ino};
 
 use super::dir::{index_failure, DirBlock, DirBlocks, Directory, IndexFailure};
@@ -290,7 +291,7 @@ where
             cursor.version = self.dir.version;
             cursor.len = 0;
         }
-        // A walk that stands at the leaf where the next chain starts, and that leaf's hash.
+        // Stands at the leaf where the next chain starts, once there was one.
         let mut walk = None;
         loop {
             if cursor.len == 0 {
@@ -312,6 +313,7 @@ where
     }
 
     /// Hands out the batch; `false` if the reader is full.
+    #[inline(never)] // Keeps the stack flat: the reader's memory may have to be faulted in.
     fn hand_out(
         &mut self,
         cursor: &mut Cursor,
@@ -456,11 +458,12 @@ where
 
     /// Fills the batch from the cursor's point on, with what one chain has. An empty batch means
     /// that nothing is left.
+    #[inline(never)] // Keeps the stack flat: blocks may have to be read from disk.
     fn collect(
         &mut self,
         cursor: &mut Cursor,
         mut batch: Batch<'_>,
-        walk: &mut Option<(Walk<'w, 'a, D>, u32)>,
+        walk: &mut Option<Walk<'w, 'a, D>>,
     ) -> Result<(), IndexFailure<D::Error>> {
         let at = cursor.at;
         let mut filter = Filter {
@@ -480,12 +483,11 @@ where
         if !truncated {
             return Ok(());
         }
-        *walk = None;
         let Some(last) = kept.last().map(|last| last.key()) else {
             return Ok(());
         };
         // The last key's entries may not all be here, so they wait for the next pass ...
-        let whole = kept.partition_point(|record| record.key() < last);
+        let whole = partition_point(kept, |record| record.key() < last);
         if whole != 0 {
             cursor.len = whole;
             cursor.after = Some(Point::at_key(last));
@@ -516,14 +518,17 @@ where
         &mut self,
         filter: &mut Filter,
         batch: &mut Batch<'_>,
-        kept_walk: &mut Option<(Walk<'w, 'a, D>, u32)>,
+        walk: &mut Option<Walk<'w, 'a, D>>,
     ) -> Result<Option<Point>, IndexFailure<D::Error>> {
         let dir = self.dir;
         let mut floor = (filter.key >> 32) as u32;
-        let mut walk = match kept_walk.take() {
-            Some((walk, start)) if start == floor => walk,
-            _ => Walk::new(dir, |_| floor)?,
+        let walk = match walk {
+            Some(walk) => walk,
+            none => none.insert(Walk::new(dir)?),
         };
+        if !walk.starts_at(floor) {
+            walk.seek(floor)?;
+        }
         // `.` and `..` stand in front of the index; ext4 gives them the hashes 0 and 2.
         for (key, offset) in [(0, 0), (2 << 32, DOTDOT_OFFSET)] {
             if filter.admits(key) {
@@ -564,7 +569,6 @@ where
             }
             floor = lowest;
             if batch.len() != 0 && !continues {
-                *kept_walk = Some((walk, lowest));
                 return Ok(Some(Point::at_key(u64::from(lowest) << 32)));
             }
         }

@@ -16,6 +16,7 @@
 //! A lookup is a binary search over a sorted slice, without a lock: the table does not change
 //! while it is in use.
 
+use crate::ondisk::search::partition_point;
 use core::ops::{Deref, DerefMut};
 
 use crate::ondisk::group::{GroupDesc, GroupError};
@@ -203,7 +204,7 @@ impl<S: Deref<Target = [Zone]>> Zones<S> {
     #[inline]
     fn above(&self, start: u64) -> &[Zone] {
         let zones = self.zones();
-        let first = zones.partition_point(|zone| zone.end() <= start);
+        let first = partition_point(zones, |zone| zone.end() <= start);
         zones.get(first..).unwrap_or(&[])
     }
 

@@ -16,6 +16,7 @@
 //!
 //! Format: `Documentation/filesystems/ext4/directory.rst`, "Hash Tree Directories".
 
+use super::search::partition_point;
 use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use zerocopy::little_endian::{U16, U32};
 
@@ -220,7 +221,7 @@ impl<'a> DxIndex<'a> {
     /// Which pair leads to `hash`: the last whose hash is not above it.
     #[inline]
     pub fn search(&self, hash: u32) -> usize {
-        self.rest.partition_point(|pair| pair.hash.get() <= hash)
+        partition_point(self.rest, |pair| pair.hash.get() <= hash)
     }
 
     /// Where pair `nr` leads; `None` beyond the last.

@@ -19,6 +19,7 @@
 //! What a node's parent says about it (its depth, its first block, where its range ends) is
 //! checked per lookup by the walk, because the parent is not at hand when a buffer is verified.
 
+use super::search::partition_point;
 use crate::ondisk::raw::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use zerocopy::little_endian::{U16, U32};
 
@@ -238,7 +239,7 @@ impl<'a, T: RawEntry> Entries<'a, T> {
     /// `None` when all entries begin after `at`.
     #[inline]
     pub fn at_or_before(&self, at: FileBlock) -> Option<(&'a T, Option<FileBlock>)> {
-        let after = self.0.partition_point(|e| e.first() <= at);
+        let after = partition_point(self.0, |e| e.first() <= at);
         let entry = self.0.get(after.checked_sub(1)?)?;
         Some((entry, self.0.get(after).map(T::first)))
     }

@@ -38,6 +38,7 @@ pub mod mmp;
 pub mod mount_state;
 pub mod orphan;
 pub mod raw;
+pub mod search;
 pub mod superblock;
 pub mod time;
 pub mod xattr;

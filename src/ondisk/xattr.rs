@@ -325,7 +325,8 @@ impl<'a> XattrArea<'a> {
         let mut at = self.first;
         // An entry has 16 bytes at least, so both loops end with the area.
         while let Some((raw, next)) = self.entry_at(at)? {
-            if raw.name.contains(&0) {
+            // Not `contains`, which brings a search that can panic.
+            if !raw.name.iter().all(|&byte| byte != 0) {
                 return Err(XattrError::NameLength);
             }
             at = next;
