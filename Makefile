@@ -23,8 +23,7 @@ run:
 	@tests/run.sh --demo
 
 shell:
-	@module=$$(qemu/module.sh release) && tools=$$(tests/run.sh --tools) && \
-		qemu/guest.sh --interactive --module "$$module" --share bin="$$tools"
+	@tests/run.sh --shell
 
 test:
 	@tests/run.sh
@@ -69,7 +68,7 @@ help:
 	@echo
 	@echo 'make                build rext4.ko here, for the cached kernel'
 	@echo 'make KDIR=DIR       build rext4.ko here, for the built kernel tree DIR (LLVM=-19 if clang built it)'
-	@echo 'make shell          a shell in a guest; insmod $$REXT4_KO'
+	@echo 'make shell          a shell in a guest with an image mounted by rext4'
 	@echo "make guest          only the guest tests; CASES='NAME ...' for some of them"
 	@echo 'make kunit          only the KUnit suites'
 	@echo 'make test-debug     KUnit and guest tests on a kernel with lockdep, KASAN and kmemleak'

@@ -126,6 +126,8 @@ kvm_works() {
 	[ "$(cat "$answer")" = yes ]
 }
 
+# What guests that were killed left behind.
+find "$CACHE/run" -maxdepth 1 -name 'guest.*' -mtime +2 -exec rm -rf {} +
 work=$(mktemp -d "$CACHE/run/guest.XXXXXX")
 qemu=
 cat=

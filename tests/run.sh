@@ -8,6 +8,7 @@
 #                         [--cases FOLDER] [CASE...]
 #            tests/run.sh --tools        builds the tests' programs for the guest, prints their folder
 #            tests/run.sh --demo         what `make run` does
+#            tests/run.sh --shell        what `make shell` does
 #
 #     STAGE:  host (cargo test), panics (tests/check-panics.sh), kunit (suites at insmod), guest (the cases),
 #             harness (that this script sees failures, see tests/lib/selftest)
@@ -28,7 +29,7 @@ while [ $# -gt 0 ]; do
 	--module) module=$(realpath "$2"); shift 2 ;;
 	--cases) folder=$2; shift 2 ;;
 	--only) stages+=("$2"); shift 2 ;;
-	--tools | --demo) stages=("${1#--}"); shift ;;
+	--tools | --demo | --shell) stages=("${1#--}"); shift ;;
 	-*) die "run.sh: unknown option $1" ;;
 	*) cases+=("$1"); shift ;;
 	esac
@@ -255,16 +256,19 @@ stage_guest() {
 	done
 }
 
-stage_demo() {
-	local disk status=0
+# with_disk SIZE OPTION... -- COMMAND...: one guest with an empty disk, whose status is this script's.
+with_disk() {
+	local status=0
 	programs=$(tools)
-	disk=$(mktemp "$CACHE/run/demo.XXXXXX")
+	disk=$(mktemp "$CACHE/run/disk.XXXXXX")
 	trap 'rm -f "$disk"' EXIT
-	truncate -s 4G "$disk"
-	guest "$logs/demo.console" --mem 3G --timeout 3600 --disk "$disk" --share bin="$programs" -- \
-		/src/tests/demo.sh || status=$?
+	truncate -s "$1" "$disk"
+	shift
+	guest "$logs/${stages[0]}.console" --mem 3G --disk "$disk" --share bin="$programs" "$@" || status=$?
 	exit "$status"
 }
+stage_demo() { with_disk 4G --timeout 3600 -- /src/tests/demo.sh; }
+stage_shell() { with_disk 1G --interactive --no-splat-check -- /src/tests/shell.sh; }
 
 if [ "${stages[*]}" = tools ]; then
 	tools
@@ -278,7 +282,7 @@ find "$CACHE/log" -maxdepth 1 -name 'test.*' -type d | sort | head -n -20 | xarg
 start=$SECONDS
 for stage in "${stages[@]}"; do
 	case $stage in
-	panics | kunit | harness | guest | demo)
+	panics | kunit | harness | guest | demo | shell)
 		source=$("$PROJECT/qemu/kernel.sh" --source)
 		if [ -z "$module" ]; then
 			"$PROJECT/qemu/kernel.sh" "$kernel" >/dev/null
