@@ -315,7 +315,7 @@ struct OnDisk<'a> {
     sb: &'a Sb,
     block: u64,
     offset: usize,
-    copy: KVec<u8>,
+    copy: KBox<[u8; superblock::SIZE]>,
 }
 
 impl<'a> OnDisk<'a> {
@@ -333,14 +333,13 @@ impl<'a> OnDisk<'a> {
         })?;
         let bytes = buffer
             .get(offset..)
-            .and_then(|b| b.get(..superblock::SIZE))
+            .and_then(|b| b.first_chunk::<{ superblock::SIZE }>())
             .ok_or(EUCLEAN)?;
         Superblock::verify(bytes).map_err(|e| {
             error(sb, fmt!("after journal replay: {}", e.message()));
             EUCLEAN
         })?;
-        let mut copy = KVec::with_capacity(superblock::SIZE, GFP_KERNEL)?;
-        copy.extend_from_slice(bytes, GFP_KERNEL)?;
+        let copy = KBox::new(*bytes, GFP_KERNEL)?;
         Ok(Self {
             sb,
             block,
@@ -355,16 +354,16 @@ impl<'a> OnDisk<'a> {
     /// Errors: EIO (reported).
     fn change(&mut self, f: impl FnOnce(&mut Superblock)) -> Result {
         let sb = self.sb;
-        let new = Superblock::verify_mut(&mut self.copy).map_err(|_| EUCLEAN)?;
+        let new = Superblock::verify_mut(&mut *self.copy).map_err(|_| EUCLEAN)?;
         f(new);
         new.update_checksum();
         let mut buffer = sb.device().read(self.block)?;
         let end = self.offset.saturating_add(self.copy.len());
-        if buffer.get(self.offset..end) == Some(&self.copy) {
+        if buffer.get(self.offset..end) == Some(self.copy.as_slice()) {
             return Ok(());
         }
         buffer
-            .write_through(self.offset, &self.copy)
+            .write_through(self.offset, self.copy.as_slice())
             .and_then(|()| {
                 if sb.info().has(Toggles::BARRIER) {
                     sb.device().flush()

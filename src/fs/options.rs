@@ -33,7 +33,7 @@ use crate::{
         superblock::Superblock,
     },
 };
-use kernel::{prelude::*, str::CString, sync::Arc};
+use kernel::{prelude::*, sync::Arc};
 
 /// How file data relates to the journal (`data=`). `journal` is not here: rext4 refuses it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,28 @@ enum QuotaFormat {
     VfsV1,
 }
 
+/// The name of a quota file: not empty, without a `/`.
+struct FileName {
+    len: u8,
+    bytes: [u8; 255],
+}
+
+impl FileName {
+    /// `None` for a name that no file can have.
+    fn new(name: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 255];
+        bytes.get_mut(..name.len())?.copy_from_slice(name);
+        let len = u8::try_from(name.len()).ok()?;
+        (len != 0 && !name.contains(&b'/')).then_some(Self { len, bytes })
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len.into()).unwrap_or(&[])
+    }
+}
+
 /// The name of a quota file, shared between the options before and after a remount.
-type QuotaFile = Arc<CString>;
+type QuotaFile = Arc<FileName>;
 
 /// The name under which the file system is mounted: the older ones refuse what is newer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +100,7 @@ pub(crate) enum MountedAs {
 impl MountedAs {
     /// What the mount's type is called.
     pub(crate) fn of(fc: &FsContext) -> Self {
-        match fc.type_name().to_bytes() {
+        match fc.type_name() {
             b"ext2" => Self::Ext2,
             b"ext3" => Self::Ext3,
             _ => Self::Ext4,
@@ -305,7 +325,7 @@ impl Options {
             Ok(parsed) => self.apply(&parsed, geometry),
             Err(_) => fc.warn(fmt!(
                 "failed to parse options in superblock: {}",
-                show::Escaped(text)
+                show::Printable(text)
             )),
         }
         Ok(())

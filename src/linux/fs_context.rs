@@ -16,7 +16,7 @@ mod params;
 pub(crate) use params::{parse_text, Choices, Given, Param, ParamTable, Specs, Value};
 
 use super::{
-    bindings,
+    bindings, cstr,
     fs_type::FileSystem,
     super_block::{message, Level, NewSuper, SuperBlock},
 };
@@ -89,28 +89,16 @@ impl FsContext {
         purpose == bindings::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE
     }
 
-    /// The name of the file system type that is being mounted.
-    pub(crate) fn type_name(&self) -> &CStr {
+    /// The name of the file system type that is being mounted; empty for a context that
+    /// [`parse_text`] has made.
+    pub(crate) fn type_name(&self) -> &[u8] {
         // SAFETY: a context holds its type, whose name never changes.
         unsafe {
             let fs_type = (*self.as_raw()).fs_type;
             if fs_type.is_null() {
-                c""
+                b""
             } else {
-                CStr::from_char_ptr((*fs_type).name)
-            }
-        }
-    }
-
-    /// What is to be mounted, as the user named it.
-    pub(crate) fn source(&self) -> Option<&CStr> {
-        // SAFETY: the context owns the string, and nobody else uses the context.
-        unsafe {
-            let source = (*self.as_raw()).source;
-            if source.is_null() {
-                None
-            } else {
-                Some(CStr::from_char_ptr(source))
+                cstr::bytes_of((*fs_type).name)
             }
         }
     }
@@ -118,22 +106,27 @@ impl FsContext {
     /// A short name for messages: that of the mounted device, or the last part of what is to be
     /// mounted.
     pub(crate) fn id(&self) -> &[u8] {
-        // SAFETY: nobody else uses the context; it holds the superblock of its root.
-        unsafe {
-            let root = (*self.as_raw()).root;
+        // SAFETY: nobody else uses the context; it owns the string, and holds the superblock of its
+        // root, whose name does not change.
+        let source = unsafe {
+            let context = self.as_raw();
+            let root = (*context).root;
             if !root.is_null() {
-                let id = &raw const (*(*root).d_sb).s_id;
-                return CStr::from_char_ptr(id.cast()).to_bytes();
+                return cstr::bytes_of((&raw const (*(*root).d_sb).s_id).cast());
             }
+            if (*context).source.is_null() {
+                return b"?";
+            }
+            cstr::bytes_of((*context).source)
+        };
+        let (mut last, mut rest) = (source, source);
+        while let Some((b, behind)) = rest.split_first() {
+            if *b == b'/' {
+                last = behind;
+            }
+            rest = behind;
         }
-        match self.source() {
-            Some(source) => source
-                .to_bytes()
-                .rsplit(|b| *b == b'/')
-                .next()
-                .unwrap_or(b"?"),
-            None => b"?",
-        }
+        last
     }
 
     /// Whether a read-only mount is asked for.

@@ -14,25 +14,20 @@ use super::{bindings, fs_type::FileSystem, inode::Inode, super_block::check};
 use core::{marker::PhantomData, mem, ptr::NonNull};
 use kernel::{error::from_err_ptr, ffi::c_int, prelude::*, rbtree::RBTree, sync::aref::ARef};
 
-/// Consecutive blocks of a journal that are consecutive on the device, too.
-struct Run {
-    /// The first of them, counted from the start of the journal.
-    logical: u32,
-    len: u32,
-    /// Where it is on the device.
-    physical: u64,
-}
-
 /// Where the blocks of a journal are, without a hole.
+///
+/// Runs of blocks that are consecutive both in the journal and on the device, found by their last
+/// block: the first run that does not end before a block is the one that holds it, if any does.
 ///
 /// # Invariants
 ///
-/// Runs are in the order of their logical blocks, and each begins where the one before ends; the
-/// first begins at 0, the last ends at `len`.
+/// Both trees hold the same runs. In the journal each begins where the one before ends, the first
+/// at 0, and the last ends in front of `len`; on the device they do not overlap.
 pub(crate) struct BlockMap {
-    runs: KVVec<Run>,
-    /// The same by place on the device: last block of a run, first block of it.
-    places: RBTree<u64, u64>,
+    /// Last block of a run in the journal: its first block there, and on the device.
+    logical: RBTree<u32, (u32, u64)>,
+    /// Last block of a run on the device: its first block there.
+    physical: RBTree<u64, u64>,
     len: u32,
 }
 
@@ -40,8 +35,8 @@ impl BlockMap {
     /// A map of no blocks.
     pub(crate) fn new() -> Self {
         Self {
-            runs: KVVec::new(),
-            places: RBTree::new(),
+            logical: RBTree::new(),
+            physical: RBTree::new(),
             len: 0,
         }
     }
@@ -51,52 +46,42 @@ impl BlockMap {
         self.len
     }
 
-    /// Adds `len` blocks from `physical` on, behind those that are mapped.
+    /// Adds `len` blocks from `start` of the device on, behind those that are mapped.
     ///
     /// Errors: EUCLEAN for nothing at all, for blocks beyond the end of all devices, and for
-    /// blocks that are mapped already; ENOMEM.
-    pub(crate) fn push(&mut self, physical: u64, len: u32) -> Result {
-        let end = self.len.checked_add(len).ok_or(EUCLEAN)?;
-        let last = u64::from(len)
-            .checked_sub(1)
-            .and_then(|more| physical.checked_add(more))
-            .ok_or(EUCLEAN)?;
-        if self.overlaps(physical, last) {
+    /// blocks that are mapped already; ENOMEM, after which the map is of no use.
+    pub(crate) fn push(&mut self, start: u64, len: u32) -> Result {
+        let more = len.checked_sub(1).ok_or(EUCLEAN)?;
+        let last = self.len.checked_add(more).ok_or(EUCLEAN)?;
+        let end = last.checked_add(1).ok_or(EUCLEAN)?;
+        let last_physical = start.checked_add(more.into()).ok_or(EUCLEAN)?;
+        if self.overlaps(start, last_physical) {
             return Err(EUCLEAN);
         }
-        self.places
-            .try_create_and_insert(last, physical, GFP_KERNEL)?;
-        let run = Run {
-            logical: self.len,
-            len,
-            physical,
-        };
-        self.runs.push(run, GFP_KERNEL)?;
+        self.physical
+            .try_create_and_insert(last_physical, start, GFP_KERNEL)?;
+        self.logical
+            .try_create_and_insert(last, (self.len, start), GFP_KERNEL)?;
         // INVARIANT: the run begins where the one before ended.
         self.len = end;
         Ok(())
     }
 
-    /// Where block `logical` of the journal is; `None` beyond its end.
-    pub(crate) fn physical(&self, logical: u32) -> Option<u64> {
-        let behind = self.runs.partition_point(|run| run.logical <= logical);
-        let run = self.runs.get(behind.checked_sub(1)?)?;
-        let offset = logical.checked_sub(run.logical)?;
-        if offset >= run.len {
-            return None;
-        }
-        run.physical.checked_add(offset.into())
+    /// Where block `block` of the journal is; `None` beyond its end.
+    pub(crate) fn physical(&self, block: u32) -> Option<u64> {
+        let cursor = self.logical.cursor_lower_bound(&block)?;
+        let (first, start) = *cursor.current().1;
+        start.checked_add(block.checked_sub(first)?.into())
     }
 
-    /// Whether block `physical` of the device belongs to the journal.
-    pub(crate) fn contains(&self, physical: u64) -> bool {
-        self.overlaps(physical, physical)
+    /// Whether block `block` of the device belongs to the journal.
+    pub(crate) fn contains(&self, block: u64) -> bool {
+        self.overlaps(block, block)
     }
 
-    /// Whether any of `first..=last` belongs to the journal.
+    /// Whether any of `first..=last` of the device belongs to the journal.
     fn overlaps(&self, first: u64, last: u64) -> bool {
-        // Of the runs that do not end before `first`, the one that ends first.
-        match self.places.cursor_lower_bound(&first) {
+        match self.physical.cursor_lower_bound(&first) {
             Some(cursor) => *cursor.current().1 <= last,
             None => false,
         }

@@ -79,7 +79,7 @@ impl Options {
         if given.quota_files.iter().any(Option::is_some) {
             for (mine, theirs, name) in self.quota_files_beside(given) {
                 if let (Some(mine), Some(theirs)) = (mine, theirs) {
-                    if mine.to_bytes() != theirs.to_bytes() {
+                    if mine.as_bytes() != theirs.as_bytes() {
                         return Err(fc.invalid(fmt!("{} quota file already specified", name)));
                     }
                 }

@@ -6,12 +6,12 @@
 //! and whether it is supported, ignored or refused. What takes the file system or other options
 //! to decide is left to [`Options`](super::Options).
 
-use super::{DataMode, Dax, QuotaFile, QuotaFormat, Toggles};
+use super::{DataMode, Dax, FileName, QuotaFile, QuotaFormat, Toggles};
 use crate::{
     linux::fs_context::{Choices, FsContext, Given, Param, ParamTable, Specs, Value, HZ},
     ondisk::mount_state::OnError,
 };
-use kernel::{prelude::*, str::CString, sync::Arc};
+use kernel::{prelude::*, sync::Arc};
 
 /// The tag of an option: what it does, and which of the older types refuse it.
 #[derive(Clone, Copy)]
@@ -270,7 +270,7 @@ impl Parsed {
     ///
     /// Errors: EINVAL (reported) for a value out of range and for what is not supported; ENOMEM.
     pub(crate) fn take(&mut self, fc: &FsContext, given: Given<'_, Opt>) -> Result {
-        let name = show(given.name);
+        let name = given.name;
         self.not_ext2 |= given.opt.not_ext2;
         self.not_ext3 |= given.opt.not_ext3;
         match (given.opt.what, given.value) {
@@ -403,39 +403,30 @@ impl Parsed {
     }
 
     /// `usrjquota=` and `grpjquota=`: the name of a file in the root directory, or nothing.
-    fn quota_file(&mut self, fc: &FsContext, name: &str, kind: usize, text: &CStr) -> Result {
+    fn quota_file(&mut self, fc: &FsContext, name: &str, kind: usize, text: &[u8]) -> Result {
         if !quota_is_supported(fc, name) {
             return Ok(());
         }
         let Some(slot) = self.quota_files.get_mut(kind) else {
             return Err(EINVAL);
         };
-        let bytes = text.to_bytes();
-        if bytes.is_empty() {
+        if text.is_empty() {
             *slot = Some(None);
             return Ok(());
         }
-        if bytes.contains(&b'/') {
+        let Some(file) = FileName::new(text) else {
             return Err(fc.invalid(fmt!("quotafile must be on filesystem root")));
-        }
+        };
         match slot {
-            Some(Some(file)) if file.to_bytes() == bytes => Ok(()),
+            Some(Some(given)) if given.as_bytes() == text => (),
             Some(Some(_)) => {
                 let who = if kind == 0 { "user" } else { "group" };
-                Err(fc.invalid(fmt!("{} quota file already specified", who)))
+                return Err(fc.invalid(fmt!("{} quota file already specified", who)));
             }
-            _ => {
-                let file = CString::try_from(text)?;
-                *slot = Some(Some(Arc::new(file, GFP_KERNEL)?));
-                Ok(())
-            }
+            _ => *slot = Some(Some(Arc::new(file, GFP_KERNEL)?)),
         }
+        Ok(())
     }
-}
-
-/// A name of the table as text.
-fn show(name: &'static CStr) -> &'static str {
-    name.to_str().unwrap_or("?")
 }
 
 /// What the value of an option with two states means: a name alone says yes.

@@ -174,7 +174,7 @@ impl Options {
         }
         for (file, name) in self.quota_files.iter().zip(["usrjquota", "grpjquota"]) {
             if let Some(file) = file {
-                p.print(fmt!("{name}={}", Escaped(file.to_bytes())));
+                p.print(fmt!("{name}={}", Escaped(file.as_bytes())));
             }
         }
     }
@@ -201,12 +201,30 @@ pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &b in self.0 {
-            match b {
-                b',' | b'\\' | b'#' | 0..=b' ' | 0x7f.. => write!(f, "\\{b:03o}")?,
-                _ => f.write_char(char::from(b))?,
-            }
-        }
-        Ok(())
+        write_escaped(f, self.0, |b| matches!(b, b',' | b'#' | b' '))
     }
+}
+
+/// Text for a message: only what may not be printable is escaped.
+pub(super) struct Printable<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_escaped(f, self.0, |_| false)
+    }
+}
+
+fn write_escaped(
+    f: &mut fmt::Formatter<'_>,
+    text: &[u8],
+    escape: impl Fn(u8) -> bool,
+) -> fmt::Result {
+    for &b in text {
+        if escape(b) || matches!(b, b'\\' | 0..=0x1f | 0x7f..) {
+            write!(f, "\\{b:03o}")?;
+        } else {
+            f.write_char(char::from(b))?;
+        }
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@
 //! to the row, and with it to the type of the value and to the file system's own tag.
 
 use super::FsContext;
-use crate::linux::bindings;
+use crate::linux::{bindings, cstr};
 use core::{marker::PhantomData, mem::MaybeUninit, ptr};
 use kernel::{
     error::to_result,
@@ -20,7 +20,7 @@ pub(crate) struct Given<'a, O> {
     /// Which one: the tag of its row.
     pub(crate) opt: O,
     /// Its name.
-    pub(crate) name: &'static CStr,
+    pub(crate) name: &'static str,
     /// Its value, of the kind that the row asks for.
     pub(crate) value: Value<'a>,
 }
@@ -38,7 +38,7 @@ pub(crate) enum Value<'a> {
     /// A user or group, as the kernel counts them in the initial user namespace.
     Id(u32),
     /// Text; empty only where the row allows it.
-    Text(&'a CStr),
+    Text(&'a [u8]),
     /// A path, to be looked up when it is needed.
     Device(DevicePath<'a>),
 }
@@ -62,6 +62,8 @@ enum Kind {
 #[derive(Clone, Copy)]
 pub(crate) struct Param<O> {
     name: &'static CStr,
+    /// The name once more, for messages.
+    shown: &'static str,
     kind: Kind,
     opt: O,
 }
@@ -73,7 +75,16 @@ unsafe impl<O: Sync> Sync for Param<O> {}
 
 impl<O: Copy> Param<O> {
     const fn new(name: &'static CStr, kind: Kind, opt: O) -> Self {
-        Self { name, kind, opt }
+        let shown = match name.to_str() {
+            Ok(text) => text,
+            Err(_) => "?",
+        };
+        Self {
+            name,
+            shown,
+            kind,
+            opt,
+        }
     }
 
     /// `name` without a value.
@@ -277,11 +288,10 @@ impl<O: Copy> ParamTable<O> {
             Kind::Choice(_) => Value::Choice(number),
             // `kuid_t` and `kgid_t` are numbers in a struct.
             Kind::Uid | Kind::Gid => Value::Id(number),
-            // SAFETY: `fs_param_is_string` has accepted the parameter: it is a string, which
-            // belongs to the caller and stays for `'a`.
             Kind::Text { .. } => {
-                // SAFETY: as above: a NUL-terminated string that lives as long as the parameter.
-                Value::Text(unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) })
+                // SAFETY: `fs_param_is_string` has accepted the parameter: it is a string, which
+                // belongs to the caller and stays for `'a`.
+                Value::Text(unsafe { cstr::bytes_of((*param).__bindgen_anon_1.string) })
             }
             Kind::Device => Value::Device(DevicePath {
                 fc,
@@ -291,7 +301,7 @@ impl<O: Copy> ParamTable<O> {
         };
         Ok(Given {
             opt: row.opt,
-            name: row.name,
+            name: row.shown,
             value,
         })
     }
@@ -369,10 +379,11 @@ pub(crate) fn parse_text<O: Copy>(
         fc.write_bytes(0, 1);
         (*fc).source = name.as_ptr().cast();
     }
-    for part in text.split(|b| *b == b',') {
-        let mut split = part.splitn(2, |b| *b == b'=');
-        let key = split.next().unwrap_or(&[]);
-        let value = split.next();
+    let mut rest = Some(text);
+    while let Some(part) = rest {
+        let (option, behind) = cut(part, b',');
+        rest = behind;
+        let (key, value) = cut(option, b'=');
         if key.is_empty() {
             continue;
         }
@@ -406,4 +417,18 @@ fn copy(to: &mut [u8; 64], from: &[u8]) {
     for (slot, b) in to.iter_mut().take(63).zip(from) {
         *slot = *b;
     }
+}
+
+/// What is in front of the first `at`, and what is behind it if there is one.
+fn cut(text: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
+    let mut len = 0usize;
+    for b in text {
+        if *b == at {
+            if let Some((front, behind)) = text.split_at_checked(len) {
+                return (front, behind.get(1..));
+            }
+        }
+        len = len.wrapping_add(1);
+    }
+    (text, None)
 }
