@@ -55,7 +55,7 @@ log_since | grep -v guest-test
 grep " $MNT " /proc/self/mounts
 df -h "$MNT" | sed 's/^/    /'
 df -i "$MNT" | tail -n 1 | sed 's/^/    /'
-ls -l "$MNT" | sed 's/^/    /'
+stat -c '%A %h %s %n' "$MNT"/* | sed 's/^/    /'
 umount "$MNT"
 
 walk=(--no-data --no-extents --no-handles --no-xattrs --no-cookies)
@@ -66,10 +66,10 @@ for type in ext4 "$FSTYPE"; do
 	step $n "$type: walk the tree, read all of it, then look at everything"
 	timed "$type" "${walk[@]}"
 	time[$n-walk]=$took
-	echo "    names and attributes of $(($(field files "$last") + $(field dirs "$last") + $(field symlinks "$last") + $(field others "$last"))) objects: $(seconds $took) s"
+	echo "    names and attributes of $(($(field files "$last") + $(field dirs "$last") + $(field symlinks "$last") + $(field others "$last"))) objects: $(seconds "$took") s"
 	timed "$type" "${read[@]}"
 	time[$n-read]=$took
-	echo "    $(($(field bytes "$last") >> 20)) MiB of contents: $(seconds $took) s"
+	echo "    $(($(field bytes "$last") >> 20)) MiB of contents: $(seconds "$took") s"
 	cold
 	from=$EPOCHREALTIME
 	census_of "$type" "$dev" "" "$WORK/census.$n" --max-file $((16 << 20)) || exit 1

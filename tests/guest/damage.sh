@@ -47,7 +47,7 @@ survives() {
 			why="mount did not return"
 		else
 			outcome+="[$options: refused] "
-			[ "$FSTYPE" != rext4 ] || log_since | grep -qE 'rext4|JBD2' || why="mount failed without a message"
+			[ "$FSTYPE" != rext4 ] || in_log 'rext4|JBD2' || why="mount failed without a message"
 		fi
 	done
 	kernel_log_clean "$marks" || why="a warning of the kernel"

@@ -20,7 +20,7 @@ cut_off() {
 	umount "$MNT"
 	blkdiscard -f /dev/ram1 2>/dev/null
 	dd if=/dev/ram0 of=/dev/ram1 bs=1M count="${size%M}" conv=sparse status=none
-	dumpe2fs -h /dev/ram0 2>/dev/null | grep -q needs_recovery
+	has_feature /dev/ram0 needs_recovery
 }
 
 # recovered NAME: each recovers its own copy; the trees have to be the same, and the device clean afterwards.
@@ -38,6 +38,9 @@ recovered() {
 	fi
 	# The devices have names of their own.
 	sed -i 's/ sysfs=[^ ]*//' "$WORK/c" "$WORK/r"
+	# C ext4 releases orphans at any mount of a writable device; a driver that does not write has to leave them,
+	# and what they occupy is not free.
+	[ -z "${ORPHANS:-}" ] || sed -i 's/\(^statfs:.*\) blocks=[^ ]* files=[^ ]*/\1/' "$WORK/c" "$WORK/r"
 	if cmp -s "$WORK/c" "$WORK/r"; then
 		ok "$name"
 	else
@@ -45,19 +48,11 @@ recovered() {
 		differences "$WORK/c" "$WORK/r"
 	fi
 	logged "$name, announced" "recovery"
-	dumpe2fs -h /dev/ram1 2>/dev/null | grep -q needs_recovery &&
+	has_feature /dev/ram1 needs_recovery &&
 		not_ok "$name, flag cleared" "needs_recovery is still set" || ok "$name, flag cleared"
-	e2fsck -fn /dev/ram1 >"$WORK/fsck" 2>&1
-	case $?,$(grep -ciE 'orphan|deleted inode' "$WORK/fsck") in
-	0,*) ok "$name, clean" ;;
-	# Until it can write rext4 leaves orphans to the next mount; that is all that fsck may find.
-	*) if [ "${ORPHANS:-0}" -gt 0 ] && ! grep -qE '\?|error' <(grep -viE 'orphan|deleted|differences|count|fix|clear' "$WORK/fsck"); then
-		ok "$name, clean but for orphans"
-	else
-		not_ok "$name, clean" "e2fsck complains"
-		head -n 8 "$WORK/fsck" | sed 's/^/#   /'
-	fi ;;
-	esac
+	# Orphans are what the next e2fsck of any kind releases without being asked.
+	[ -z "${ORPHANS:-}" ] || e2fsck -p /dev/ram1 >/dev/null 2>&1
+	check "$name, clean" e2fsck -fn /dev/ram1
 }
 
 configurations() {
@@ -83,14 +78,14 @@ while read -r name size mkfs; do
 	done
 done < <(configurations)
 
-CUT_OPTIONS=journal_checksum,journal_async_commit cut_off 2 0 64M -t ext4 -b 4096 -O ^metadata_csum &&
+CUT_OPTIONS=data=writeback,journal_checksum,journal_async_commit cut_off 2 0 64M -t ext4 -b 4096 -O ^metadata_csum &&
 	recovered journal-async-commit
 
 # Orphans: open and unlinked when it was cut off. They are in no directory; statfs and fsck may see them.
 ORPHANS=1
 cut_off 1 5 64M -t ext4 -b 4096 && recovered "orphan file"
 cut_off 1 5 64M -t ext4 -b 4096 -O ^orphan_file && recovered "orphan list"
-ORPHANS=0
+ORPHANS=
 
 # External journal: on ram2, which each recovery needs as it was.
 blkdiscard -f /dev/ram2 2>/dev/null
@@ -99,11 +94,12 @@ if cut_off 2 0 64M -t ext4 -b 4096 -J device=/dev/ram2; then
 	dd if=/dev/ram2 of=/dev/ram3 bs=1M count=16 status=none
 	census_of ext4 /dev/ram0 "" "$WORK/c" --max-file 1048576 || not_ok "external journal" "C ext4"
 	dd if=/dev/ram3 of=/dev/ram2 bs=1M count=16 status=none
-	if census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" --max-file 1048576; then
+	log_mark
+	if census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" --max-file 1048576 2>"$WORK/err"; then
 		sed -i 's/ sysfs=[^ ]*//' "$WORK/c" "$WORK/r"
 		check "external journal" cmp "$WORK/c" "$WORK/r"
 	else
-		not_ok "external journal" "$(dmesg | tail -n 1)"
+		not_ok "external journal" "$(log_since | tail -n 1)"
 	fi
 fi
 
@@ -128,10 +124,10 @@ if cut_off 2 0 64M -t ext4 -b 4096; then
 	check "noload: the same without replay" cmp "$WORK/c" "$WORK/r"
 	equal "noload writes nothing" "$(md5sum </dev/ram1)" "$sum"
 	check "norecovery" mount -t "$FSTYPE" -o ro,norecovery /dev/ram1 "$MNT"
-	grep " $MNT " /proc/self/mounts | grep -qE 'nor?(load|recovery)' && ok "norecovery is shown" || not_ok "norecovery is shown" "$(grep " $MNT " /proc/self/mounts)"
+	mounted_with '[^ ]* ro,.*(noload|norecovery)' && ok "norecovery is shown" || not_ok "norecovery is shown" "$(grep " $MNT " /proc/self/mounts)"
 	umount "$MNT"
 	equal "norecovery writes nothing" "$(md5sum </dev/ram1)" "$sum"
-	dumpe2fs -h /dev/ram1 2>/dev/null | grep -q needs_recovery && ok "the journal is still there" ||
+	has_feature /dev/ram1 needs_recovery && ok "the journal is still there" ||
 		not_ok "the journal is still there"
 	recovered "replay after noload"
 else

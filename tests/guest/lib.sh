@@ -61,11 +61,17 @@ equal() {
 
 finish() {
 	is_mounted "$MNT" && umount "$MNT"
-	kernel_log_clean || not_ok "kernel log" "see above"
+	kernel_log_clean 1 || not_ok "kernel log" "see above"
 	rm -rf "$WORK"
 	echo "# $passed passed, $failed failed"
 	[ "$failed" -eq 0 ]
 }
+
+# mounted_with REGEX: the mount's line in /proc/self/mounts, from the type on.
+mounted_with() { grep -qE " $MNT $1" /proc/self/mounts; }
+
+# has_feature DEVICE NAME: as dumpe2fs prints the superblock.
+has_feature() { grep -qw "$2" <<<"$(dumpe2fs -h "$1" 2>/dev/null)"; }
 
 is_mounted() { grep -q " $1 " /proc/self/mounts; }
 
@@ -113,19 +119,23 @@ log_after() { dmesg | awk -v mark="guest-test: $$ mark $1\$" '$0 ~ mark {seen = 
 log_since() { log_after "$marks"; }
 log_mark
 
-# kernel_log_clean [MARK]
+# kernel_log_clean MARK: no report of a problem since that mark; 1 is the start of the case.
 kernel_log_clean() {
 	local found
-	found=$(log_after "${1:-1}" | grep -E "$SPLAT" | head -n 5)
+	found=$(log_after "$1" | grep -E "$SPLAT" | head -n 5)
 	[ -z "$found" ] || {
 		sed 's/^/#   /' <<<"$found"
 		false
 	}
 }
 
+# in_log REGEX: since the mark. (Not in a pipe: grep -q leaves before the writer has finished, and with
+# pipefail that looks like failure.)
+in_log() { grep -qE "$1" <<<"$(log_since)"; }
+
 # logged NAME REGEX: whether the log since the mark has it.
 logged() {
-	if log_since | grep -qE "$2"; then
+	if in_log "$2"; then
 		ok "$1"
 	else
 		not_ok "$1" "the log has no /$2/"
@@ -167,7 +177,8 @@ differences() {
 census_of() {
 	local type=$1 dev=$2 options=$3 to=$4 status
 	shift 4
-	mount -t "$type" -o "ro,$options" "$dev" "$MNT" || return 1
+	# mount(8) passes a driver's warnings on, on its standard output.
+	mount -t "$type" -o "ro,$options" "$dev" "$MNT" >/dev/null || return 1
 	census "$@" "$MNT" >"$to"
 	status=$?
 	umount "$MNT" || return 1

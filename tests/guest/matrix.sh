@@ -84,7 +84,7 @@ LIST
 # What mkfs alone cannot do, before and after the first part is filled.
 prepare() {
 	case $1 in
-	external-journal) blkdiscard -f /dev/ram1 && mke2fs -q -F -O journal_dev /dev/ram1 16M ;;
+	external-journal) blkdiscard -f /dev/ram1 && mke2fs -q -F -O journal_dev -b 4096 /dev/ram1 64M ;;
 	esac
 }
 adjust() {
@@ -105,7 +105,7 @@ one() {
 	[ "$options" != - ] || options=
 	[ "$fill" != - ] || fill=
 	if ! { prepare "$name" && make_fs /dev/ram0 "$size" "$@" && adjust "$name"; } >"$WORK/mkfs" 2>&1; then
-		not_ok "matrix $name" "mkfs: $(tail -n 1 "$WORK/mkfs")"
+		not_ok "matrix $name" "mkfs: $(tr '\n' ' ' <"$WORK/mkfs")"
 		return
 	fi
 	if ! mount -t ext4 -o "$options" /dev/ram0 "$MNT" 2>"$WORK/err"; then

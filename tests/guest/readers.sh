@@ -59,7 +59,7 @@ mount -t "$FSTYPE" -o ro $dev "$MNT"
 dropper=$!
 for how in "read 0 psync" "randread 0 mmap" "randread 1 psync" "read 1 io_uring"; do
 	read -r rw direct engine <<<"$how"
-	check "fio verifies: $how" fio "${job[@]}" --rw=$rw --direct=$direct --ioengine=$engine --readonly
+	check "fio verifies: $how" fio "${job[@]}" --rw="$rw" --direct="$direct" --ioengine="$engine" --readonly
 done
 kill $dropper
 wait $dropper 2>/dev/null

@@ -256,11 +256,12 @@ static size_t fill_chunk(int fd, enum way way, uint64_t at, size_t want, struct 
 		if (way == BUFFERED && odd[turn % 7] < n)
 			n = odd[turn++ % 7];
 		/*
-		 * Whole pages, so that the last read goes beyond the end of the file; not the whole
-		 * buffer, because C ext4 refuses direct reads beyond the last block it can address.
+		 * Whole sectors, so that the last read may go beyond the end of the file; not the
+		 * whole buffer, because C ext4 refuses (EINVAL) direct reads that go beyond the
+		 * last block it can address, wherever the file ends.
 		 */
 		if (way == DIRECT)
-			n = (n + 4095) & ~(size_t)4095;
+			n = (n + 511) & ~(size_t)511;
 		got = pread(fd, buffer + done, n, (off_t)(at + done));
 		if (got < 0) {
 			failed(r, at + done, err_name(errno));
