@@ -19,7 +19,8 @@
 //! 3. Errors that are known only outside of the journal's transactions are put back into the
 //!    superblock, and on disk; then the journal forgets its own.
 //! 4. The journal is marked as empty, on disk.
-//! 5. The superblock loses its `needs_recovery`, on disk.
+//! 5. The superblock loses its `needs_recovery`, on disk, and gets the free counts that go with the
+//!    group descriptors.
 //!
 //! A crash at any point leaves a file system that the next mount can recover: the flag goes last.
 //! Orphans are left alone: `s_last_orphan` and the orphan file stay as the replay made them, for
@@ -35,10 +36,11 @@ use crate::{
     },
     ondisk::{
         features::{Compat, Incompat},
+        group::GroupDesc,
         inode::Purpose,
         journal::JournalSuper,
         superblock::{self, Superblock},
-        FileBlock,
+        FileBlock, Geometry, Group,
     },
 };
 use kernel::{fmt, prelude::*, sync::aref::ARef};
@@ -281,7 +283,13 @@ fn replay(sb: &Sb, inode: &VfsInode, map: BlockMap) -> Result {
     journal
         .close()
         .inspect_err(|_| error(sb, fmt!("error loading journal")))?;
-    on_disk.change(Superblock::clear_needs_recovery)
+    let free = on_disk.count_free();
+    on_disk.change(|new| {
+        if let Some((blocks, inodes)) = free {
+            new.set_free_counts(blocks, inodes);
+        }
+        new.clear_needs_recovery();
+    })
 }
 
 /// If the last mount gave up the journal because of an error, makes that one of the file system.
@@ -346,6 +354,25 @@ impl<'a> OnDisk<'a> {
             offset,
             copy,
         })
+    }
+
+    /// The free blocks and inodes that the group descriptors count; `None` if one of them makes no
+    /// sense, which the mount will see for itself.
+    fn count_free(&mut self) -> Option<(u64, u32)> {
+        let sb = self.sb;
+        let raw = Superblock::verify(self.copy.as_slice()).ok()?;
+        let geometry = Geometry::new(raw, self.block, Some(sb.device_bytes())).ok()?;
+        let (mut clusters, mut inodes) = (0u64, 0u32);
+        for number in 0..geometry.groups_count() {
+            let group = Group::new(number);
+            let (block, offset) = geometry.desc_location(group)?;
+            let buffer = sb.device().read(block.get()).ok()?;
+            let bytes = buffer.get(usize::try_from(offset).ok()?..)?;
+            let desc = GroupDesc::verify(&geometry, group, bytes).ok()?;
+            clusters = clusters.checked_add(desc.free_clusters().into())?;
+            inodes = inodes.checked_add(desc.free_inodes())?;
+        }
+        Some((clusters.checked_shl(geometry.cluster_bits())?, inodes))
     }
 
     /// Applies `f`, and writes the superblock if that has changed it; returns when it is safe on

@@ -4,7 +4,7 @@
 //!
 //! A replay brings back the superblock as it was when the last transaction was committed. Errors
 //! that were recorded after that, which goes past the journal, have to be put back; the flag that
-//! asks for the replay has to go.
+//! asks for the replay has to go. The free counts are never journalled with what they count.
 
 use super::{SuperError, Superblock};
 use crate::ondisk::features::Incompat;
@@ -32,6 +32,13 @@ impl Superblock {
     pub fn clear_needs_recovery(&mut self) {
         let bits = self.features().incompat.without(Incompat::RECOVER).bits();
         self.feature_incompat = bits.into();
+    }
+
+    /// Stores how many blocks and inodes are free, which nothing relies on.
+    pub fn set_free_counts(&mut self, blocks: u64, inodes: u32) {
+        self.free_blocks_count_lo = (blocks as u32).into();
+        self.free_blocks_count_hi = ((blocks >> 32) as u32).into();
+        self.free_inodes_count = inodes.into();
     }
 
     /// Says that errors have been detected.
@@ -93,6 +100,7 @@ mod tests {
         let sb = Superblock::verify_mut(&mut b).unwrap();
         sb.clear_needs_recovery();
         sb.mark_errors();
+        sb.set_free_counts(0x5_0000_0004, 77);
         sb.update_checksum();
         let sb = Superblock::verify(&b).unwrap();
         assert_eq!(
@@ -104,6 +112,9 @@ mod tests {
             }
         );
         assert!(sb.state().has_errors());
+        assert_eq!(sb.free_inodes_count(), 77);
+        // Without `64bit` the upper half has no meaning.
+        assert_eq!(sb.free_blocks_count(), 4);
         assert_eq!(sb.bytes(), b);
     }
 
