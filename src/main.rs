@@ -21,6 +21,21 @@ mod platform {
     pub(crate) use crate::linux::crc::{crc16, crc32c};
 }
 
+/// The version, for modinfo and /sys/module: `module!` has no field for it.
+const MODINFO: &str = concat!("version=", env!("REXT4_VERSION"), "\0");
+
+#[used]
+#[link_section = ".modinfo"]
+static MODINFO_VERSION: [u8; MODINFO.len()] = {
+    let mut bytes = [0; MODINFO.len()];
+    let mut i = 0;
+    while i < bytes.len() {
+        bytes[i] = MODINFO.as_bytes()[i];
+        i += 1;
+    }
+    bytes
+};
+
 kernel::prelude::module! {
     type: fs::module::Rext4,
     name: "rext4",

@@ -56,14 +56,13 @@ impl FileOps for File {
 }
 
 /// Whether direct I/O reaches the device. Inline data has no block of its own, and data that is
-/// journalled by C ext4 or verified (fs-verity) goes through the page cache.
+/// verified (fs-verity) goes through the page cache. The flag for journalled data means nothing
+/// here, as in C ext4 with delayed allocation: no data is ever journalled.
 #[inline]
 fn takes_direct_io(info: &InodeInfo) -> bool {
-    !info.flags.intersects(
-        InodeFlags::INLINE_DATA
-            .union(InodeFlags::JOURNAL_DATA)
-            .union(InodeFlags::VERITY),
-    )
+    !info
+        .flags
+        .intersects(InodeFlags::INLINE_DATA.union(InodeFlags::VERITY))
 }
 
 /// Inode operations of devices, FIFOs and sockets.

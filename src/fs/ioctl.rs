@@ -27,9 +27,34 @@ pub(crate) fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
             }
             arg.write(&label)
         }
-        nr::FS_IOC_SETVERSION | nr::EXT4_IOC_SETVERSION | nr::FS_IOC_SETFSLABEL | nr::FITRIM => {
-            Err(EROFS)
-        }
+        nr::EXT4_IOC_GETFSUUID => uuid(info.geometry.uuid(), arg),
+        nr::EXT4_IOC_SETFSUUID
+        | nr::FS_IOC_SETVERSION
+        | nr::EXT4_IOC_SETVERSION
+        | nr::FS_IOC_SETFSLABEL
+        | nr::FITRIM => Err(EROFS),
         _ => Err(ENOTTY),
     }
+}
+
+/// EXT4_IOC_GETFSUUID: fills in the length if that is 0, else length and UUID.
+///
+/// Errors: EINVAL for a field that is too short, and for flags; EFAULT.
+fn uuid(uuid: &[u8; 16], arg: UserArg) -> Result<isize> {
+    let mut head = [0u8; 8];
+    arg.read(&mut head)?;
+    let [a, b, c, d, flags @ ..] = head;
+    let len = u32::from_ne_bytes([a, b, c, d]);
+    if len == 0 {
+        return arg.write(&nr::UUID_LEN.to_ne_bytes());
+    }
+    if len < nr::UUID_LEN || flags != [0; 4] {
+        return Err(EINVAL);
+    }
+    let mut out = [0u8; 24];
+    let head = out.iter_mut().zip(nr::UUID_LEN.to_ne_bytes());
+    head.for_each(|(to, from)| *to = from);
+    let field = out.iter_mut().skip(8).zip(uuid);
+    field.for_each(|(to, from)| *to = *from);
+    arg.write(&out)
 }

@@ -57,6 +57,15 @@ impl UserArg {
             .write_slice(bytes)?;
         Ok(0)
     }
+
+    /// Copies `bytes` from the user space address.
+    ///
+    /// Errors: EFAULT.
+    pub(crate) fn read(self, bytes: &mut [u8]) -> Result {
+        UserSlice::new(UserPtr::from_addr(self.0), bytes.len())
+            .reader()
+            .read_slice(bytes)
+    }
 }
 
 pub(super) struct FileVtable<T: FileOps>(PhantomData<T>);

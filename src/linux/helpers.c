@@ -218,6 +218,11 @@ __rext4_helper void rext4_helper_super_set_uuid(struct super_block *sb, const u8
 	super_set_uuid(sb, uuid, len);
 }
 
+__rext4_helper void rext4_helper_super_set_sysfs_name_bdev(struct super_block *sb)
+{
+	super_set_sysfs_name_bdev(sb);
+}
+
 __rext4_helper void rext4_helper_read_barrier(void)
 {
 	smp_rmb();

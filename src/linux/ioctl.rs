@@ -18,5 +18,12 @@ pub(crate) const FSLABEL_MAX: usize = 256;
 pub(crate) const FS_IOC_GETFSLABEL: u32 = _IOR::<[u8; FSLABEL_MAX]>(0x94, 49);
 /// Sets the label.
 pub(crate) const FS_IOC_SETFSLABEL: u32 = _IOW::<[u8; FSLABEL_MAX]>(0x94, 50);
+/// Length of a UUID in bytes.
+pub(crate) const UUID_LEN: u32 = 16;
+/// The file system's UUID; the argument is a `struct fsuuid`: the length of the field and flags,
+/// 32 bits each, then the field.
+pub(crate) const EXT4_IOC_GETFSUUID: u32 = _IOR::<[u32; 2]>(b'f' as u32, 44);
+/// Sets the UUID.
+pub(crate) const EXT4_IOC_SETFSUUID: u32 = _IOW::<[u32; 2]>(b'f' as u32, 44);
 /// Discards free space; the argument is a `struct fstrim_range` of three 64-bit words.
 pub(crate) const FITRIM: u32 = _IOWR::<[u64; 3]>(b'X' as u32, 121);

@@ -310,6 +310,7 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
             sb.s_time_max = facts.time_max;
             sb.s_time_gran = facts.time_gran;
             bindings::super_set_uuid(self.raw, facts.uuid.as_ptr(), 16);
+            bindings::super_set_sysfs_name_bdev(self.raw);
             if facts.posix_acl {
                 sb.s_flags |= bindings::SB_POSIXACL;
             } else {

@@ -372,8 +372,13 @@ impl Parsed {
                     });
                 }
             }
-            // Encrypted files cannot be read yet, whoever does the cryptography.
-            (What::InlineCrypt, _) => fc.error(fmt!("inline encryption not supported")),
+            (What::InlineCrypt, _) => {
+                if cfg!(CONFIG_FS_ENCRYPTION_INLINE_CRYPT) {
+                    self.turn(Toggles::INLINE_CRYPT, true);
+                } else {
+                    fc.error(fmt!("inline encryption not supported"));
+                }
+            }
             (What::DummyEncryption, _) => {
                 fc.warn(fmt!("test_dummy_encryption option not supported"));
                 return Err(EINVAL);

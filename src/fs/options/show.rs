@@ -131,6 +131,9 @@ impl Options {
         if self.has(Toggles::DATA_ERR_ABORT) {
             p.print(fmt!("data_err=abort"));
         }
+        if self.has(Toggles::INLINE_CRYPT) {
+            p.print(fmt!("inlinecrypt"));
+        }
         match self.dax {
             Dax::Unset => {}
             Dax::Never => p.print(fmt!("dax=never")),

@@ -57,6 +57,8 @@ impl Toggles {
     pub(crate) const DATA_ERR_ABORT: Self = Self(1 << 23);
     /// `abort`.
     pub(crate) const ABORT: Self = Self(1 << 24);
+    /// `inlinecrypt`: file contents are to be encrypted by the block layer.
+    pub(crate) const INLINE_CRYPT: Self = Self(1 << 26);
     /// `journal_checksum` or `journal_async_commit` was asked for, not just implied.
     pub(super) const EXPLICIT_CHECKSUM: Self = Self(1 << 25);
 
