@@ -33,7 +33,7 @@ mod tests {
 
     fn mapping(first: u32, len: u32, kind: u32) -> Mapping {
         // The address follows from the block, so that neighbours of a kind continue each other.
-        let start = FsBlock::new(1000 + u64::from(first));
+        let start = FsBlock::new(u64::from(first).saturating_add(1000));
         Mapping {
             lblk: FileBlock::new(first),
             len,
@@ -53,7 +53,7 @@ mod tests {
         let at = FileBlock::new(block);
         let expected = match model {
             0 => return false,
-            n => mapping(block, 1, u32::from(n - 1)).kind,
+            n => mapping(block, 1, u32::from(n.saturating_sub(1))).kind,
         };
         found.contains(at)
             && found
@@ -72,16 +72,19 @@ mod tests {
         let mut spilled = false;
         for round in 0..ROUNDS {
             let first = random.below(BLOCKS);
-            let len = 1 + random.below((BLOCKS - first).min(24));
+            let len = random.below((BLOCKS - first).min(24)).saturating_add(1);
             let kind = random.below(3);
             let span = model.iter_mut().skip(first as usize).take(len as usize);
             match random.below(16) {
                 0..=9 => {
                     cache.set(&mapping(first, len, kind))?;
-                    span.for_each(|b| *b = kind as u8 + 1);
+                    span.for_each(|b| *b = (kind as u8).saturating_add(1));
                 }
                 10..=14 => {
-                    cache.remove(FileBlock::new(first), FileBlock::new(first + len))?;
+                    cache.remove(
+                        FileBlock::new(first),
+                        FileBlock::new(first.saturating_add(len)),
+                    )?;
                     span.for_each(|b| *b = 0);
                 }
                 _ if random.below(8) == 0 => {
@@ -95,7 +98,10 @@ mod tests {
             let (from, to) = if round & 63 == 0 {
                 (0, BLOCKS)
             } else {
-                (first.saturating_sub(2), (first + len + 2).min(BLOCKS))
+                (
+                    first.saturating_sub(2),
+                    first.saturating_add(len).saturating_add(2).min(BLOCKS),
+                )
             };
             for block in from..to {
                 let expected = model.get(block as usize).copied().unwrap_or(0);

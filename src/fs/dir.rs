@@ -9,7 +9,7 @@ use super::{
     fault::Fault,
     file::{self, File},
     inode::{iget, number, with_inline},
-    map, Rext4Fs, VfsInode,
+    map, vec, Rext4Fs, VfsInode,
 };
 use crate::{
     engine::{
@@ -216,7 +216,7 @@ impl DirOps for Dir {
         if state.records.is_empty() {
             // Nearly every leaf in a single pass (see `readdir::fill`), and bounded.
             let len = (dir.super_block().block_size() >> 4).min(MAX_RECORDS);
-            state.records.extend_with(len, Record::EMPTY, GFP_KERNEL)?;
+            state.records = vec::filled(Record::EMPTY, len)?;
         }
         let Ok(position) = u64::try_from(ctx.position()) else {
             return Err(EINVAL);

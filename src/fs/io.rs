@@ -2,7 +2,7 @@
 
 //! What iomap asks: where the bytes of a file are.
 
-use super::{fault::Fault, inode, map, verity, Rext4Fs, VfsInode};
+use super::{fault::Fault, inode, map, vec, verity, Rext4Fs, VfsInode};
 use crate::{
     engine::mapping,
     linux::{
@@ -123,7 +123,7 @@ pub(crate) fn read_inline(inode: &VfsInode, size: u64) -> Result<KVec<u8>> {
     }
     // A folio may be locked: reclaim must not wait for it.
     let _nofs = NoFs::new();
-    let mut contents = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+    let mut contents = vec::filled(0u8, len)?;
     inode::with_inline(inode, |i_block, value| {
         let data = InlineData::new(i_block, value, size).map_err(Corrupt::from)?;
         data.copy_to(0, &mut contents);

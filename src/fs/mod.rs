@@ -30,6 +30,7 @@ pub(crate) mod statfs;
 pub(crate) mod super_info;
 pub(crate) mod symlink;
 pub(crate) mod sysfs;
+pub(crate) mod vec;
 pub(crate) mod verity;
 pub(crate) mod xattr;
 

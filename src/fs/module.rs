@@ -9,7 +9,7 @@ use kernel::prelude::*;
 /// The loaded module. Fields are dropped from top to bottom: first nobody can mount any more,
 /// then the caches go.
 pub(crate) struct Rext4 {
-    _compatible: KVec<Pin<KBox<Registration>>>,
+    _compatible: [Option<Pin<KBox<Registration>>>; 3],
     _own: Pin<KBox<Registration>>,
     _inodes: InodeCacheGuard<Rext4Fs>,
 }
@@ -19,7 +19,7 @@ impl kernel::Module for Rext4 {
         let inodes = INODE_CACHE.create(c"rext4_inode_cache")?;
         let own = KBox::pin_init(Registration::new::<Mount>(c"rext4", module), GFP_KERNEL)?;
         own.set_dirs(TypeDirs::new(c"rext4", sysfs::FEATURES)?);
-        let mut compatible = KVec::new();
+        let mut compatible = [const { None }; 3];
         let ext4 = match crate::module_parameters::ext4.value() {
             0 => None,
             _ => KBox::pin_init(Registration::new::<Mount>(c"ext4", module), GFP_KERNEL)
@@ -29,14 +29,15 @@ impl kernel::Module for Rext4 {
         if let Some(ext4) = ext4 {
             let dirs = TypeDirs::new(c"ext4", sysfs::FEATURES)?;
             ext4.set_dirs(dirs.clone());
-            compatible.push(ext4, GFP_KERNEL)?;
-            for name in [c"ext3", c"ext2"] {
+            let [first, others @ ..] = &mut compatible;
+            *first = Some(ext4);
+            for (place, name) in others.iter_mut().zip([c"ext3", c"ext2"]) {
                 // Whoever has these names may keep them.
                 if let Ok(other) =
                     KBox::pin_init(Registration::new::<Mount>(name, module), GFP_KERNEL)
                 {
                     other.set_dirs(dirs.clone());
-                    compatible.push(other, GFP_KERNEL)?;
+                    *place = Some(other);
                 }
             }
         }

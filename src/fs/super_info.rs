@@ -11,7 +11,7 @@ use super::{
     fault::Fault,
     meta::Meta,
     options::{Options, Toggles},
-    Sb,
+    vec, Sb,
 };
 use crate::{
     engine::{
@@ -177,9 +177,9 @@ impl SuperInfo {
                 Ok(desc) => {
                     free_clusters = free_clusters.saturating_add(desc.free_clusters().into());
                     free_inodes = free_inodes.saturating_add(desc.free_inodes().into());
-                    inode_tables.push(desc.inode_table().get(), GFP_KERNEL)?;
+                    vec::push(&mut inode_tables, desc.inode_table().get())?;
                 }
-                Err(_) if lenient => inode_tables.push(0, GFP_KERNEL)?,
+                Err(_) if lenient => vec::push(&mut inode_tables, 0)?,
                 Err(_) => {
                     message(Level::Err, id, fmt!("group descriptors corrupted!\n"));
                     return Err(EUCLEAN);
@@ -187,25 +187,34 @@ impl SuperInfo {
             }
         }
 
-        let mut zones = KVVec::new();
-        let collected = zones::collect(
-            &geometry,
-            |group| GroupDesc::parse(&geometry, group, bytes(group)).map_err(|_| EUCLEAN),
-            |zone| Ok(zones.push(zone, GFP_KERNEL)?),
-        );
-        match collected {
-            Err(e) if !lenient => return Err(e),
-            _ => (),
+        let desc = |group| GroupDesc::parse(&geometry, group, bytes(group)).map_err(|_| EUCLEAN);
+        // Twice: to count the zones, and to keep them.
+        let mut count = 0usize;
+        let mut tally = |_| {
+            count = count.saturating_add(1);
+            Ok(())
+        };
+        let collected = zones::collect(&geometry, desc, &mut tally);
+        // Whether the journal is needed is not decided here.
+        let journal_blocks =
+            journal_zones(device, &geometry, &raw, &inode_tables, &mut tally).unwrap_or(0);
+        let mut zones = KVVec::with_capacity(count, GFP_KERNEL)?;
+        if collected.is_ok() {
+            zones::collect(&geometry, desc, |zone| vec::push(&mut zones, zone))?;
+            if journal_blocks != 0 {
+                journal_zones(device, &geometry, &raw, &inode_tables, &mut |zone| {
+                    vec::push(&mut zones, zone)
+                })
+                .map_err(|e| match e {
+                    Fault::Errno(e) => e,
+                    Fault::Corrupt(_) => EUCLEAN,
+                })?;
+            }
+        } else if !lenient {
+            return Err(EUCLEAN);
         }
 
         let pointer_bits = PointerBits::from_block_bits(geometry.block_bits()).ok_or(EINVAL)?;
-        let journal_blocks = match journal_zone(device, &geometry, &raw, &inode_tables, &mut zones)
-        {
-            Ok(blocks) => blocks,
-            // Whether the journal is needed is not decided here.
-            Err(Fault::Errno(e)) if e == ENOMEM => return Err(e),
-            Err(_) => 0,
-        };
         let zones = match Zones::build(&geometry, zones) {
             Ok(zones) => zones,
             Err(e) if lenient => {
@@ -262,21 +271,27 @@ fn read_descriptors(device: Device<'_>, geometry: &Geometry) -> Result<KVVec<u8>
     for nr in 0..blocks {
         let block = geometry.gdt_block(nr).ok_or(EUCLEAN)?;
         let buffer = device.read(block.get())?;
-        table.extend_from_slice(buffer.get(..per_block).ok_or(EUCLEAN)?, GFP_KERNEL)?;
+        for byte in buffer.get(..per_block).ok_or(EUCLEAN)? {
+            vec::push(&mut table, *byte)?;
+        }
     }
     Ok(table)
 }
 
-/// Adds the blocks of an internal journal to the zones, owned by its inode, and returns how many
-/// blocks the journal has.
+/// The most pieces of a journal that are guarded. mkfs makes a few; an image may be made up to
+/// have one for every block, in numbers that no memory holds.
+const MAX_JOURNAL_ZONES: usize = 1 << 16;
+
+/// Passes the blocks of an internal journal to `push`, as zones owned by its inode, and returns
+/// how many blocks the journal has; 0 if there is none.
 ///
-/// Errors: what is wrong with the journal's inode or its block map.
-fn journal_zone(
+/// Errors: what is wrong with the journal's inode or its block map; those of `push`.
+fn journal_zones(
     device: Device<'_>,
     geometry: &Geometry,
     raw: &Superblock,
     inode_tables: &[u64],
-    zones: &mut KVVec<Zone>,
+    push: &mut dyn FnMut(Zone) -> Result,
 ) -> Result<u64, Fault> {
     let Some(ino) = Ino::new(raw.journal_inum()) else {
         return Ok(0);
@@ -299,10 +314,11 @@ fn journal_zone(
     let end = FileBlock::new(
         u32::try_from(inode.size() >> (geometry.block_bits() & 63)).unwrap_or(u32::MAX),
     );
-    let mut pushed = Ok(());
     let mut at = FileBlock::ZERO;
-    // Each turn goes on behind the range that was found.
-    while at < end {
+    for _ in 0..MAX_JOURNAL_ZONES {
+        if at >= end {
+            break;
+        }
         let m = if inode.flags().contains(InodeFlags::EXTENTS) {
             ExtentTree::new(inode.i_block(), inode.csum_seed(), geometry)
                 .lookup(&Meta::of_device(device, Verified::Extent), at)?
@@ -313,13 +329,9 @@ fn journal_zone(
                 .lookup(&Meta::of_device(device, Verified::Indirect), at)?
         };
         if let MapKind::Written(start) = m.kind {
-            pushed = zones.push(Zone::owned(start, m.len, ino), GFP_KERNEL);
+            push(Zone::owned(start, m.len, ino))?;
         }
-        if pushed.is_err() || m.end() <= at {
-            break;
-        }
-        at = m.end();
+        at = m.end().max(at.saturating_add(1));
     }
-    pushed.map_err(|e| Fault::Errno(e.into()))?;
     Ok(inode.size() >> (geometry.block_bits() & 63))
 }

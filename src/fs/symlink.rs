@@ -20,7 +20,7 @@ impl InodeOps for Symlink {
     fn get_link(inode: &VfsInode) -> Result<DelayedLink> {
         let size = inode.size();
         if inode.data().flags.contains(InodeFlags::INLINE_DATA) {
-            return DelayedLink::new(cut_at_nul(io::read_inline(inode, size)?));
+            return DelayedLink::new(&io::read_inline(inode, size)?);
         }
         // A link is at most one block long; its text ends where the size says, or at a NUL.
         let (m, _) = map::lookup(inode, FileBlock::ZERO, false)?;
@@ -32,9 +32,7 @@ impl InodeOps for Symlink {
         let buffer = inode.super_block().device().read(block.get())?;
         let len = usize::try_from(size).map_err(|_| EUCLEAN)?;
         let text = buffer.get(..len).ok_or(EUCLEAN)?;
-        let mut copy = KVec::with_capacity(len.saturating_add(1), GFP_KERNEL)?;
-        copy.extend_from_slice(text, GFP_KERNEL)?;
-        DelayedLink::new(cut_at_nul(copy))
+        DelayedLink::new(text)
     }
 
     fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
@@ -44,12 +42,4 @@ impl InodeOps for Symlink {
     fn listxattr(inode: &VfsInode, out: &mut ListBuffer<'_>) -> Result {
         super::xattr::list(inode, out)
     }
-}
-
-/// Drops a NUL and what follows it.
-fn cut_at_nul(mut text: KVec<u8>) -> KVec<u8> {
-    if let Some(end) = text.iter().position(|b| *b == 0) {
-        text.truncate(end);
-    }
-    text
 }

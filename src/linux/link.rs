@@ -14,13 +14,17 @@ use kernel::prelude::*;
 pub(crate) struct DelayedLink(KVec<u8>);
 
 impl DelayedLink {
-    /// Takes `text`, without a NUL, up to its first NUL byte if it holds any.
+    /// Copies `text`, up to its first NUL byte if it holds any.
     ///
     /// Errors: ENOMEM.
-    pub(crate) fn new(mut text: KVec<u8>) -> Result<Self> {
-        text.push(0, GFP_KERNEL)?;
-        // INVARIANT: just pushed.
-        Ok(Self(text))
+    pub(crate) fn new(text: &[u8]) -> Result<Self> {
+        let mut copy = KVec::with_capacity(text.len().saturating_add(1), GFP_KERNEL)?;
+        for byte in text.iter().take_while(|b| **b != 0) {
+            copy.push_within_capacity(*byte).map_err(|_| ENOMEM)?;
+        }
+        copy.push_within_capacity(0).map_err(|_| ENOMEM)?;
+        // INVARIANT: the last byte pushed was the NUL.
+        Ok(Self(copy))
     }
 
     /// Sets `done` to free the text, and returns the text.
