@@ -75,8 +75,8 @@ ext2-inode-128   128M - -                 -t ext2 -b 4096 -I 128
 ext3             128M - -                 -t ext3 -b 4096
 ext3-1k          160M - -                 -t ext3 -b 1024
 ext3-upgraded    128M - -                 -t ext3 -b 4096
-rev-0            160M - -                 -t ext2 -r 0 -b 1024
-rev-0-4k         128M - -                 -t ext2 -r 0 -b 4096
+rev-0            160M - -                 -t ext2 -E revision=0 -b 1024
+rev-0-4k         128M - -                 -t ext2 -E revision=0 -b 4096
 external-journal 128M - -                 -t ext4 -b 4096 -J device=/dev/ram1
 LIST
 }

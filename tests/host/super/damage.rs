@@ -41,7 +41,7 @@ fn parts() -> &'static [Parts] {
                 "-O",
                 "^metadata_csum,uninit_bg,^64bit,^flex_bg",
             ],
-            &["-t", "ext2", "-r", "0", "-O", "none", "-b", "2048"],
+            &["-t", "ext2", "-E", "revision=0", "-O", "none", "-b", "2048"],
             &[
                 "-I",
                 "1024",

@@ -162,7 +162,7 @@ const CASES: &[&[&str]] = &[
     &["-O", "^extra_isize,^metadata_csum", "-I", "256"],
     &["-O", "bigalloc,^64bit", "-C", "16384"],
     &["-O", "ea_inode,inline_data"],
-    &["-t", "ext2", "-r", "0", "-O", "none"],
+    &["-t", "ext2", "-E", "revision=0", "-O", "none"],
 ];
 
 #[test]

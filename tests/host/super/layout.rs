@@ -121,12 +121,12 @@ const CASES: &[Case] = &[
     ("inodes of 512", &["-I", "512"], "64M"),
     (
         "revision 0",
-        &["-t", "ext2", "-r", "0", "-O", "none"],
+        &["-t", "ext2", "-E", "revision=0", "-O", "none"],
         "64M",
     ),
     (
         "revision 0, 1k",
-        &["-t", "ext2", "-r", "0", "-O", "none", "-b", "1024"],
+        &["-t", "ext2", "-E", "revision=0", "-O", "none", "-b", "1024"],
         "64M",
     ),
     ("ext2", &["-t", "ext2"], "64M"),
