@@ -10,7 +10,7 @@
 //! on no more leaves are visited than the directory has blocks, however often the index names
 //! them.
 
-use crate::ondisk::dx::{DxError, MAX_LEVELS};
+use crate::ondisk::dx::{DxError, DxIndex, MAX_LEVELS};
 use crate::ondisk::FileBlock;
 
 use super::dir::{index_failure, DirBlocks, Directory, IndexFailure};
@@ -20,6 +20,40 @@ use super::dirhash::DirHash;
 struct Frame<B> {
     block: B,
     pair: usize,
+}
+
+/// The hashes that a block's pairs may have: those between its own pair in its parent and the
+/// pair behind that. A block with others would make a reader miss names, or go round in circles.
+struct Range {
+    low: u32,
+    high: u32,
+}
+
+impl Range {
+    /// The root's.
+    const ALL: Self = Self {
+        low: 0,
+        high: u32::MAX,
+    };
+
+    /// Whether all pairs are inside, given that they are in order.
+    #[inline]
+    fn check(&self, index: &DxIndex<'_>) -> Result<(), DxError> {
+        let last = index.count().wrapping_sub(1);
+        match (index.hash(1), index.hash(last)) {
+            (Some(first), Some(last)) if first < self.low || last > self.high => {
+                Err(DxError::Order)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The range of what pair `nr` leads to.
+    #[inline]
+    fn narrow(&mut self, index: &DxIndex<'_>, nr: usize) {
+        self.low = index.hash(nr).unwrap_or(self.low);
+        self.high = index.hash(nr.wrapping_add(1)).unwrap_or(self.high);
+    }
 }
 
 /// A position in the index: a leaf, and the way to it.
@@ -68,6 +102,7 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
         self.start = None;
         self.left = self.dir.block_count().get();
         let mut path = [FileBlock::ZERO; MAX_LEVELS];
+        let mut range = Range::ALL;
         let frames = self.frames.iter_mut().take(self.levels.wrapping_add(1));
         for (level, frame) in frames.enumerate() {
             if level != 0 {
@@ -78,7 +113,9 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
                 return Err(index_failure(DxError::TooDeep));
             };
             let index = self.dir.pairs(&frame.block, level == 0)?;
+            range.check(&index).map_err(index_failure)?;
             frame.pair = index.search(target);
+            range.narrow(&index, frame.pair);
             let child = index.block(frame.pair);
             self.leaf = child.ok_or_else(|| index_failure(DxError::Count))?;
             // Unused places hold 0, the root, which nothing may lead back to anyway.
@@ -175,26 +212,29 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
                 None => return Ok(Next::End),
             }
         };
-        // A hash beyond the parent's next one would make the reader skip what is between them.
-        for (depth, frame) in self.frames.iter().flatten().take(level).enumerate() {
-            let index = self.dir.pairs(&frame.block, depth == 0)?;
-            let next = index.hash(frame.pair.wrapping_add(1));
-            if next.is_some_and(|next| hash > next) {
-                return Err(index_failure(DxError::Order));
-            }
-        }
         match self.left.checked_sub(1) {
             Some(left) => self.left = left,
             None => return Err(index_failure(DxError::Cycle)),
         }
         // Below the level that moved on, every level starts at its first pair.
-        let depth = self.levels.wrapping_sub(level);
-        let below = self.frames.iter_mut().skip(level.wrapping_add(1));
-        for frame in below.take(depth) {
-            let block = self.dir.read_node(child)?;
-            let first = self.dir.pairs(&block, false)?.block(0);
-            child = first.ok_or_else(|| index_failure(DxError::Count))?;
-            *frame = Some(Frame { block, pair: 0 });
+        if level < self.levels {
+            let mut range = Range::ALL;
+            for (depth, frame) in self.frames.iter().flatten().enumerate() {
+                if depth <= level {
+                    range.narrow(&self.dir.pairs(&frame.block, depth == 0)?, frame.pair);
+                }
+            }
+            let depth = self.levels.wrapping_sub(level);
+            let below = self.frames.iter_mut().skip(level.wrapping_add(1));
+            for frame in below.take(depth) {
+                let block = self.dir.read_node(child)?;
+                let index = self.dir.pairs(&block, false)?;
+                range.check(&index).map_err(index_failure)?;
+                range.narrow(&index, 0);
+                let first = index.block(0);
+                child = first.ok_or_else(|| index_failure(DxError::Count))?;
+                *frame = Some(Frame { block, pair: 0 });
+            }
         }
         self.leaf = child;
         self.start = Some(hash);

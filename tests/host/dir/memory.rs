@@ -34,7 +34,9 @@ pub struct MemDir {
     pub seed: Option<u32>,
     pub indexed: bool,
     pub size: u64,
-    pub version: u64,
+    pub version: Cell<u64>,
+    /// Whether the directory seems to change between any two calls.
+    pub restless: Cell<bool>,
     /// `i_block` and the value of `system.data` of an inline directory.
     pub inline: Option<([u8; 60], Vec<u8>)>,
     /// A block that cannot be read.
@@ -66,7 +68,8 @@ impl MemDir {
             seed: None,
             indexed: false,
             size,
-            version: 1,
+            version: Cell::new(1),
+            restless: Cell::new(false),
             inline: None,
             broken: None,
             reports: RefCell::new(Vec::new()),
@@ -96,7 +99,7 @@ impl MemDir {
             size: self.size,
             seed: self.seed,
             indexed: self.indexed,
-            version: self.version,
+            version: self.version.get(),
             inline: self
                 .inline
                 .as_ref()
@@ -132,6 +135,9 @@ impl MemDir {
         loop {
             let before = all.len();
             let mut left = per_call;
+            if self.restless.get() {
+                self.version.set(self.version.get() + 1);
+            }
             let result = readdir::fill(
                 &self.view(),
                 &mut cursor,
