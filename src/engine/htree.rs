@@ -219,10 +219,8 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
         // Below the level that moved on, every level starts at its first pair.
         if level < self.levels {
             let mut range = Range::ALL;
-            for (depth, frame) in self.frames.iter().flatten().enumerate() {
-                if depth <= level {
-                    range.narrow(&self.dir.pairs(&frame.block, depth == 0)?, frame.pair);
-                }
+            for (depth, frame) in (0..=level).zip(self.frames.iter().flatten()) {
+                range.narrow(&self.dir.pairs(&frame.block, depth == 0)?, frame.pair);
             }
             let depth = self.levels.wrapping_sub(level);
             let below = self.frames.iter_mut().skip(level.wrapping_add(1));
