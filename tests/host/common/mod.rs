@@ -100,14 +100,27 @@ pub fn run(command: &mut Command) -> String {
 }
 
 /// `mkfs.ext4 -q -F <args> <image> <size>`; `size` as in `64M`, or empty where `args` give it.
+///
+/// `-E revision=0` is done here: e2fsprogs 1.47.2 has the option and refuses it whatever the
+/// features are. It stands for no feature at all, in which the revisions differ by the number only.
 pub fn mkfs(args: &[&str], size: &str) -> Image {
     let img = Image::empty("img");
     let mut command = tool("mkfs.ext4");
-    command.args(["-q", "-F"]).args(args).arg(&img);
+    let old = args.contains(&"revision=0");
+    command.args(["-q", "-F"]);
+    if old {
+        command.args(["-I", "128"]);
+    }
+    command
+        .args(args.iter().filter(|arg| !(old && matches!(**arg, "-E" | "revision=0"))))
+        .arg(&img);
     if !size.is_empty() {
         command.arg(size);
     }
     run(&mut command);
+    if old {
+        debugfs(&img, &["set_super_value rev_level 0"]);
+    }
     img
 }
 
