@@ -112,7 +112,10 @@ pub fn mkfs(args: &[&str], size: &str) -> Image {
         command.args(["-I", "128"]);
     }
     command
-        .args(args.iter().filter(|arg| !(old && matches!(**arg, "-E" | "revision=0"))))
+        .args(
+            args.iter()
+                .filter(|arg| !(old && matches!(**arg, "-E" | "revision=0"))),
+        )
         .arg(&img);
     if !size.is_empty() {
         command.arg(size);
