@@ -28,6 +28,10 @@ pub(crate) fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
             arg.write(&label)
         }
         nr::EXT4_IOC_GETFSUUID => uuid(info.geometry.uuid(), arg),
+        // As ext4: the generation is in every checksum of the inode's blocks.
+        nr::FS_IOC_SETVERSION | nr::EXT4_IOC_SETVERSION if info.geometry.csum_seed().is_some() => {
+            Err(ENOTTY)
+        }
         nr::EXT4_IOC_SETFSUUID
         | nr::FS_IOC_SETVERSION
         | nr::EXT4_IOC_SETVERSION

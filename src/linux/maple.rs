@@ -140,8 +140,15 @@ impl RangeStore for RangeTree {
 #[pinned_drop]
 impl PinnedDrop for RangeTree {
     fn drop(self: Pin<&mut Self>) {
-        if !self.is_empty() {
-            self.clear();
+        if self.is_empty() {
+            return;
+        }
+        let tree = self.tree.get();
+        // SAFETY: the tree is initialised and, as `&mut` shows, nobody else uses it, not even a
+        // reader under RCU. So it needs neither its lock nor a grace period for its nodes.
+        unsafe {
+            (*tree).ma_flags &= !bindings::MT_FLAGS_USE_RCU;
+            bindings::__mt_destroy(tree);
         }
     }
 }
