@@ -55,6 +55,9 @@ recovered() {
 	check "$name, clean" e2fsck -fn /dev/ram1
 }
 
+# The part of a device that the 64 MiB file systems use; the device itself is far larger.
+sum() { head -c 64M "$1" | md5sum; }
+
 configurations() {
 	cat <<'LIST'
 journal-4k           64M  -t ext4 -b 4096
@@ -106,7 +109,7 @@ fi
 # --- the rules ---
 
 if cut_off 2 0 64M -t ext4 -b 4096; then
-	sum=$(md5sum </dev/ram1)
+	sum=$(sum /dev/ram1)
 	blockdev --setro /dev/ram1
 	log_mark
 	mount -t "$FSTYPE" -o ro /dev/ram1 "$MNT" 2>"$WORK/err" && {
@@ -122,11 +125,11 @@ if cut_off 2 0 64M -t ext4 -b 4096; then
 	census_of ext4 /dev/ram1 noload "$WORK/c" --max-file 1048576
 	census_of "$FSTYPE" /dev/ram1 noload "$WORK/r" --max-file 1048576
 	check "noload: the same without replay" cmp "$WORK/c" "$WORK/r"
-	equal "noload writes nothing" "$(md5sum </dev/ram1)" "$sum"
+	equal "noload writes nothing" "$(sum /dev/ram1)" "$sum"
 	check "norecovery" mount -t "$FSTYPE" -o ro,norecovery /dev/ram1 "$MNT"
 	mounted_with '[^ ]* ro,.*(noload|norecovery)' && ok "norecovery is shown" || not_ok "norecovery is shown" "$(grep " $MNT " /proc/self/mounts)"
 	umount "$MNT"
-	equal "norecovery writes nothing" "$(md5sum </dev/ram1)" "$sum"
+	equal "norecovery writes nothing" "$(sum /dev/ram1)" "$sum"
 	has_feature /dev/ram1 needs_recovery && ok "the journal is still there" ||
 		not_ok "the journal is still there"
 	recovered "replay after noload"
@@ -135,9 +138,9 @@ else
 fi
 
 make_fs /dev/ram0 64M -t ext4 -b 4096
-sum=$(md5sum </dev/ram0)
+sum=$(sum /dev/ram0)
 census_of "$FSTYPE" /dev/ram0 "" "$WORK/r"
-equal "a clean read-only mount writes nothing" "$(md5sum </dev/ram0)" "$sum"
+equal "a clean read-only mount writes nothing" "$(sum /dev/ram0)" "$sum"
 
 if [ "$FSTYPE" = rext4 ]; then
 	if cut_off 2 0 64M -t ext4 -b 4096 -O fast_commit; then

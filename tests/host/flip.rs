@@ -3,7 +3,7 @@
 //! Images damaged at random, walked from end to end; see `flip/walker.rs` for what may not
 //! happen. Each failure names the seed with which it can be had again.
 //!
-//! `FLIPS=N` in the environment makes it N images per kind (default 60), `SEED=N` the first seed.
+//! `FLIPS=N` in the environment makes it N images per kind (default 40), `SEED=N` the first seed.
 
 mod common;
 
@@ -135,7 +135,7 @@ fn flip(args: &[&str]) {
     let first = setting("SEED", 1);
     let mut damaged = 0;
     let mut bad = good.clone();
-    for seed in first..first + setting("FLIPS", 60) {
+    for seed in first..first + setting("FLIPS", 40) {
         bad.copy_from_slice(&good);
         damage(&mut bad, &used, &mut Rng(seed));
         for trust in [false, true] {
