@@ -26,6 +26,7 @@ pub mod journal_scan;
 pub mod mapping;
 pub mod overhead;
 pub mod readdir;
+mod readdir_hash;
 mod readdir_linear;
 pub mod source;
 pub mod xattr_find;

@@ -21,6 +21,7 @@ pub mod bounds;
 pub mod crc;
 pub mod dir;
 pub mod dx;
+pub mod ea_inode;
 pub mod error;
 pub mod extent;
 pub mod features;
@@ -42,6 +43,7 @@ pub mod search;
 pub mod superblock;
 pub mod time;
 pub mod xattr;
+pub mod xattr_hash;
 
 pub use error::Corrupt;
 pub use geometry::Geometry;

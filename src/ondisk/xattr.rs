@@ -19,6 +19,9 @@ use zerocopy::little_endian::{U16, U32};
 use super::crc::crc32c;
 use super::{FsBlock, Geometry, Ino};
 
+pub use super::ea_inode::{EaInode, EaKind, EaReference};
+pub use super::xattr_hash::{entry_hash, entry_hash_signed};
+
 crate::corrupt_area! {
     /// What can be wrong with extended attributes.
     XattrError {
@@ -148,19 +151,6 @@ impl XattrRules {
             inodes_count: geometry.inodes_count(),
         }
     }
-}
-
-/// A value in an inode of its own, as its entry describes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EaReference<'a> {
-    /// The attribute's name.
-    name: &'a [u8],
-    /// The entry's hash of name and value.
-    hash: u32,
-    /// The EA inode; its number exists and is not reserved.
-    pub ino: Ino,
-    /// Length of the value, in bytes: 1 to 16 MiB.
-    pub size: u32,
 }
 
 /// Where a value is.
@@ -437,123 +427,6 @@ pub fn verify_inode(space: &[u8], rules: XattrRules) -> Result<(), XattrError> {
     }
 }
 
-/// Facts of an EA inode, which its purpose has given new meanings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EaInode {
-    /// Number of links.
-    pub links: u32,
-    /// Size in bytes.
-    pub size: u64,
-    /// Hash of the contents (`Inode::ea_hash`).
-    pub hash: u32,
-    /// Number of attributes that refer to it (`Inode::ea_ref_count`).
-    pub references: u64,
-    /// The inode that owns it, if Lustre made it (`Inode::ea_parent`).
-    pub parent: u32,
-    /// Its generation, and its owner's, if Lustre made it.
-    pub generation: u32,
-}
-
-/// Who made an EA inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EaKind {
-    /// ext4 as it is: contents may be shared and have a hash.
-    Hashed,
-    /// An old Lustre: contents belong to one inode and have no hash.
-    Lustre,
-}
-
-impl EaReference<'_> {
-    /// Checks that `ea`, the inode referred to, can hold the value of an attribute of inode
-    /// `owner`. That it has the EA inode flag is for whoever reads it to check
-    /// (`Purpose::EaInode`); that it is not the owner itself must be checked before, with
-    /// [`check_owner`](Self::check_owner).
-    pub fn check_inode(
-        &self,
-        ea: &EaInode,
-        owner: Ino,
-        owner_generation: u32,
-    ) -> Result<EaKind, XattrError> {
-        let lustre =
-            self.hash != ea.hash && ea.parent == owner.get() && ea.generation == owner_generation;
-        // Lustre keeps no count of references.
-        if ea.links != 1 || (ea.references == 0 && !lustre) {
-            return Err(XattrError::UnusedEaInode);
-        }
-        if ea.size != u64::from(self.size) {
-            return Err(XattrError::EaInodeSize);
-        }
-        Ok(if lustre {
-            EaKind::Lustre
-        } else {
-            EaKind::Hashed
-        })
-    }
-
-    /// Checks that the inode referred to is not the one that has the attribute. To be asked
-    /// before the EA inode is read, which would wait for the owner.
-    #[inline]
-    pub fn check_owner(&self, owner: Ino) -> Result<(), XattrError> {
-        if self.ino == owner {
-            Err(XattrError::OwnEaInode)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Checks the value that was read from a hashed EA inode. `seed` is `Geometry::ea_hash_seed`.
-    ///
-    /// The entry's hash covers the name, whose bytes some kernels took as signed: both are good.
-    pub fn verify_value(&self, value: &[u8], ea: &EaInode, seed: u32) -> Result<(), XattrError> {
-        let hash = crc32c(seed, value);
-        let word = hash.to_le_bytes();
-        let good = hash == ea.hash
-            && (entry_hash(self.name, &word) == self.hash
-                || entry_hash_signed(self.name, &word) == self.hash);
-        if good {
-            Ok(())
-        } else {
-            Err(XattrError::EaInodeHash)
-        }
-    }
-}
-
-/// The hash of an attribute in a block: of its name and its value, padded with zeros to words.
-/// For a value in an inode of its own, the value's hash (little-endian) stands for the value.
-pub fn entry_hash(name: &[u8], value: &[u8]) -> u32 {
-    hash_value(hash_name(name, 0), value)
-}
-
-/// As [`entry_hash`], with the bytes of the name taken as signed, as some kernels did.
-pub fn entry_hash_signed(name: &[u8], value: &[u8]) -> u32 {
-    hash_value(hash_name(name, 0x80), value)
-}
-
-fn hash_name(name: &[u8], sign: u32) -> u32 {
-    name.iter().fold(0u32, |hash, &byte| {
-        let byte = u32::from(byte);
-        hash.rotate_left(5) ^ byte.wrapping_sub((byte & sign) << 1)
-    })
-}
-
-fn hash_value(hash: u32, value: &[u8]) -> u32 {
-    let words = value.chunks_exact(4);
-    let mut last = [0u8; 4];
-    for (to, &from) in last.iter_mut().zip(words.remainder()) {
-        *to = from;
-    }
-    let whole = words.len();
-    let hash = words.fold(hash, |hash, word| {
-        let word = word.first_chunk().map_or(0, |w| u32::from_le_bytes(*w));
-        hash.rotate_left(16) ^ word
-    });
-    if whole.wrapping_mul(4) == value.len() {
-        hash
-    } else {
-        hash.rotate_left(16) ^ u32::from_le_bytes(last)
-    }
-}
-
 /// The hash of a whole block: of its entries' hashes in their order, 0 if one of them is 0.
 pub fn block_hash(area: &XattrArea<'_>) -> Result<u32, XattrError> {
     let mut hash = 0u32;
@@ -775,80 +648,5 @@ mod tests {
         assert_eq!(area.iter().find_next(1, b"b"), Ok(None));
         assert_eq!(area.iter().find_next(2, b"bb"), Ok(None));
         assert_eq!(block_hash(&area), Ok(0));
-    }
-
-    #[test]
-    fn ea_inode_rules() {
-        let value = vec![7u8; 5000];
-        let hash = crc32c(9, &value);
-        let name = "n\u{e4}me".as_bytes();
-        let reference = EaReference {
-            name,
-            hash: entry_hash(name, &hash.to_le_bytes()),
-            ino: Ino::new(77).unwrap(),
-            size: 5000,
-        };
-        let ea = EaInode {
-            links: 1,
-            size: 5000,
-            hash,
-            references: 2,
-            parent: 0,
-            generation: 5,
-        };
-        let owner = Ino::new(12).unwrap();
-        assert_eq!(reference.check_inode(&ea, owner, 5), Ok(EaKind::Hashed));
-        assert_eq!(reference.verify_value(&value, &ea, 9), Ok(()));
-        let signed = EaReference {
-            hash: entry_hash_signed(name, &hash.to_le_bytes()),
-            ..reference
-        };
-        assert_ne!(signed.hash, reference.hash);
-        assert_eq!(signed.verify_value(&value, &ea, 9), Ok(()));
-        for bad in [
-            reference.verify_value(&value[1..], &ea, 9),
-            reference.verify_value(&value, &ea, 8),
-            EaReference {
-                hash: 1,
-                ..reference
-            }
-            .verify_value(&value, &ea, 9),
-        ] {
-            assert_eq!(bad, Err(XattrError::EaInodeHash));
-        }
-        let lustre = EaInode {
-            parent: 12,
-            references: 0,
-            ..ea
-        };
-        assert_eq!(reference.check_inode(&lustre, owner, 5), Ok(EaKind::Lustre));
-        for (bad, error) in [
-            (EaInode { links: 2, ..ea }, XattrError::UnusedEaInode),
-            (EaInode { links: 0, ..ea }, XattrError::UnusedEaInode),
-            (
-                EaInode {
-                    references: 0,
-                    ..ea
-                },
-                XattrError::UnusedEaInode,
-            ),
-            (EaInode { size: 4999, ..ea }, XattrError::EaInodeSize),
-        ] {
-            assert_eq!(reference.check_inode(&bad, owner, 5), Err(error));
-        }
-        assert_eq!(reference.check_owner(owner), Ok(()));
-        assert_eq!(
-            reference.check_owner(Ino::new(77).unwrap()),
-            Err(XattrError::OwnEaInode)
-        );
-    }
-
-    #[test]
-    fn hashes_pad_with_zeros() {
-        assert_eq!(entry_hash(b"a", b"xyz"), entry_hash(b"a", b"xyz\0"));
-        assert_ne!(entry_hash(b"a", b"xyz"), entry_hash(b"a", b"xyz\0\0\0\0\0"));
-        assert_eq!(entry_hash(b"ab", b""), (0x61 << 5) ^ 0x62);
-        assert_eq!(entry_hash(b"a", b"\x01\0\0\0"), (0x61 << 16) ^ 1);
-        assert_eq!(entry_hash_signed(b"\xff", b""), u32::MAX);
     }
 }
