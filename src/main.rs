@@ -46,7 +46,7 @@ kernel::prelude::module! {
     params: {
         ext4: u8 {
             default: 0,
-            description: "Register the names ext4, ext3 and ext2 as well, as far as they are free",
+            description: "Register the name ext4 as well, and ext3 and ext2 if they are free",
         },
     },
 }

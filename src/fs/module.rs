@@ -20,13 +20,9 @@ impl kernel::Module for Rext4 {
         let own = KBox::pin_init(Registration::new::<Mount>(c"rext4", module), GFP_KERNEL)?;
         own.set_dirs(TypeDirs::new(c"rext4", sysfs::FEATURES)?);
         let mut compatible = [const { None }; 3];
-        let ext4 = match crate::module_parameters::ext4.value() {
-            0 => None,
-            _ => KBox::pin_init(Registration::new::<Mount>(c"ext4", module), GFP_KERNEL)
-                .inspect_err(|_| pr_warn!("the name ext4 is taken: is ext4.ko loaded?\n"))
-                .ok(),
-        };
-        if let Some(ext4) = ext4 {
+        if crate::module_parameters::ext4.value() != 0 {
+            let ext4 = KBox::pin_init(Registration::new::<Mount>(c"ext4", module), GFP_KERNEL)
+                .inspect_err(|_| pr_err!("the name ext4 is taken: is ext4.ko loaded?\n"))?;
             let dirs = TypeDirs::new(c"ext4", sysfs::FEATURES)?;
             ext4.set_dirs(dirs.clone());
             let [first, others @ ..] = &mut compatible;
