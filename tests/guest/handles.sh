@@ -12,17 +12,25 @@ entries=${ENTRIES:-100000}
 
 # walk NAME DIR ARGUMENTS...: nfswalk, whose sum has to be C ext4's as well.
 walk() {
-	local name=$1 dir=$2 said sums=
+	local name=$1 dir=$2 said sums= oracle=
 	shift 2
 	for type in ext4 "$FSTYPE"; do
 		mount -t "$type" -o ro /dev/ram0 "$MNT" || return
-		said=$(nfswalk "$@" "$MNT" "$MNT/$dir" 2>&1) || {
+		said=$(nfswalk "$@" "$MNT" "$MNT/$dir" 2>&1) || if [ "$type" = ext4 ] && [ "$FSTYPE" != ext4 ]; then
+			# Where C ext4 cannot do it there is nothing to compare with: seen with handles of
+			# inline directories, which it calls stale once they have left its caches.
+			oracle=$(tail -n 1 <<<"$said")
+		else
 			not_ok "$name" "$type: $(tail -n 1 <<<"$said")"
 			head -n 5 <<<"$said" | sed 's/^/#   /'
-		}
+		fi
 		umount "$MNT"
 		sums+=" $(grep -o 'entries=[0-9]*' <<<"$said")/$(grep -o 'sum=[^ ]*' <<<"$said")"
 	done
+	if [ -n "$oracle" ]; then
+		skip "$name" "C ext4 itself: $oracle"
+		return
+	fi
 	# shellcheck disable=SC2086
 	set -- $sums
 	equal "$name" "${2:-none}" "${1:-nothing}"
