@@ -207,7 +207,7 @@ pub(super) fn index_failure<E: From<Corrupt>>(e: DxError) -> IndexFailure<E> {
     }
 }
 
-impl<'a, D: DirBlocks> Directory<'a, D> {
+impl<D: DirBlocks> Directory<'_, D> {
     /// Number of whole blocks, clamped to the block space.
     #[inline]
     pub fn block_count(&self) -> FileBlock {

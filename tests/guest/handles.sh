@@ -12,7 +12,7 @@ entries=${ENTRIES:-100000}
 
 # walk NAME DIR ARGUMENTS...: nfswalk, whose sum has to be C ext4's as well.
 walk() {
-	local name=$1 dir=$2 said sums= oracle=
+	local name=$1 dir=$2 said sums='' oracle=''
 	shift 2
 	for type in ext4 "$FSTYPE"; do
 		mount -t "$type" -o ro /dev/ram0 "$MNT" || return

@@ -135,7 +135,7 @@ fn htree_dump(image: &Image, path: &str) -> Vec<(u64, u32, Vec<u8>)> {
         let (major, minor) = hash.split_once('-').expect("minor");
         let (_, name) = rest.split_once(") ").expect("name");
         let number = |s| u64::from_str_radix(s, 16).unwrap();
-        let key = number(major) << 32 | number(minor);
+        let key = (number(major) << 32) | number(minor);
         all.push((key, ino, name.trim_end().as_bytes().to_vec()));
     }
     all

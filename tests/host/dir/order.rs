@@ -134,7 +134,7 @@ fn reading_starts_at_any_position() {
         }
     }
     // No position whatever is too strange.
-    for position in [u64::MAX, 1 << 63, 1 << 62, 0xffff_ffff, 3 << 32 | 5] {
+    for position in [u64::MAX, 1 << 63, 1 << 62, 0xffff_ffff, (3 << 32) | 5] {
         for width in [CookieWidth::Bits64, CookieWidth::Bits32] {
             dir.read_from(position, width, 8, 3).unwrap();
         }

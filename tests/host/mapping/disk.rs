@@ -68,7 +68,7 @@ impl Fs {
         Inode {
             i_block: raw[0x28..0x28 + 60].try_into().expect("60 bytes"),
             extents: le32(raw, 0x20) & 0x80000 != 0,
-            size: u64::from(le32(raw, 4)) | u64::from(le32(raw, 0x6c)) << 32,
+            size: u64::from(le32(raw, 4)) | (u64::from(le32(raw, 0x6c)) << 32),
             seed: self.geometry.inode_seed(ino, le32(raw, 0x64)),
             raw: raw.to_vec(),
         }

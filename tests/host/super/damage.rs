@@ -218,12 +218,12 @@ proptest! {
         let whole = u64::from(groups).wrapping_mul(blocks);
         let total = whole.wrapping_sub(u64::from(cut) % blocks).wrapping_add(u64::from(first));
         put(0x60, 0x2c2 | if bits[1] & 2 != 0 { 0x10 } else { 0 });
-        put(0x64, 0x40a | if bigalloc { 0x200 } else { 0 } | u32::from(bits[1] >> 4 & 1));
+        put(0x64, 0x40a | if bigalloc { 0x200 } else { 0 } | u32::from((bits[1] >> 4) & 1));
         put(0x5c, 0x20 | if bits[1] & 4 != 0 { 0x200 } else { 0 });
         put(0x4c, 1);
         put(0x54, 11);
         put(0x58, inode_size);
-        put(0xfc, u32::from(bits[2] >> 2 & 3) | 64 << 16 << (bits[2] >> 4 & 3));
+        put(0xfc, u32::from((bits[2] >> 2) & 3) | (64 << 16 << ((bits[2] >> 4) & 3)));
         put(0x104, u32::from(bits[2] >> 13));
         put(0x14c, 0);
         put(0x18, log_block);

@@ -13,6 +13,14 @@ use rext4::ondisk::{Group, Ino};
 use crate::dump::Dump;
 use crate::{common, Opened};
 
+/// Bytes as dumpe2fs prints those of a UUID, but for the dashes.
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|b| [b >> 4, b & 15]);
+    digits
+        .filter_map(|d| char::from_digit(d.into(), 16))
+        .collect()
+}
+
 /// Name, arguments of mkfs.ext4, size.
 type Case = (&'static str, &'static [&'static str], &'static str);
 
@@ -266,12 +274,10 @@ fn superblock(opened: &Opened, dump: &Dump) {
     assert_eq!(ours, theirs);
     assert_eq!(features.unsupported_ro_compat(), None);
 
-    let uuid: String = geo
-        .uuid()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    assert_eq!(uuid, dump.field("Filesystem UUID").replace('-', ""));
+    assert_eq!(
+        hex(geo.uuid()),
+        dump.field("Filesystem UUID").replace('-', "")
+    );
     if geo.has(Compat::DIR_INDEX) {
         // mkfs writes the sign of its own characters.
         let flags = dump.field("Filesystem flags");
@@ -283,8 +289,10 @@ fn superblock(opened: &Opened, dump: &Dump) {
         assert_eq!(version, dump.field("Default directory hash"));
         // Printed as a UUID, that is as bytes.
         let seed = geo.hash_seed().map(u32::to_le_bytes).concat();
-        let seed: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(seed, dump.field("Directory Hash Seed").replace('-', ""));
+        assert_eq!(
+            hex(&seed),
+            dump.field("Directory Hash Seed").replace('-', "")
+        );
     }
     if geo.has(RoCompat::METADATA_CSUM) {
         assert_eq!(

@@ -31,7 +31,7 @@ pub fn space(fs: &Fs, inode: &Inode) -> Vec<u8> {
 /// The number of the attribute block, 0 for none.
 pub fn block_of(inode: &Inode) -> u64 {
     let high = u64::from(u16::from_le_bytes([inode.raw[0x76], inode.raw[0x77]]));
-    u64::from(le32(&inode.raw, 0x68)) | high << 32
+    u64::from(le32(&inode.raw, 0x68)) | (high << 32)
 }
 
 fn contents(fs: &Fs, inode: &Inode) -> Vec<u8> {
@@ -60,7 +60,7 @@ fn value_of(fs: &Fs, owner: u32, value: XattrValue<'_>) -> Vec<u8> {
         links: u16::from_le_bytes([inode.raw[0x1a], inode.raw[0x1b]]).into(),
         size: inode.size,
         hash: le32(&inode.raw, 8),
-        references: u64::from(le32(&inode.raw, 12)) << 32 | u64::from(le32(&inode.raw, 0x24)),
+        references: (u64::from(le32(&inode.raw, 12)) << 32) | u64::from(le32(&inode.raw, 0x24)),
         parent: le32(&inode.raw, 16),
         generation: le32(&inode.raw, 0x64),
     };
