@@ -6,18 +6,15 @@
 # KDIR=DIR    a built kernel tree to use instead of the cached one
 # LLVM=-19    for a KDIR that clang built, as in the kernel's own make
 
-# Without a kernel of the user's, the cached one is made first (minutes) and used.
-ifdef KDIR
-modules: export KDIR := $(abspath $(KDIR))
+# The build itself is in the cache, one folder per kernel; only its result is here.
 modules:
-	+@LLVM='$(LLVM)' qemu/module.sh --in-place >/dev/null
-else
-modules:
-	@ko=$$(qemu/module.sh release) && cp "$$ko" .tmp_rext4.ko && mv .tmp_rext4.ko rext4.ko
-endif
+	+@ko=$$(qemu/module.sh release) && cp "$$ko" .tmp_rext4.ko && mv .tmp_rext4.ko rext4.ko
 	@echo "rext4.ko is built"
 
-export KDIR LLVM CORPUS SEED
+export LLVM CORPUS SEED
+ifdef KDIR
+export KDIR := $(abspath $(KDIR))
+endif
 
 run:
 	@tests/run.sh --demo
@@ -56,11 +53,14 @@ lint:
 rust-analyzer:
 	@qemu/rust-analyzer.sh
 
-# What an in-place build leaves behind; the cache is not touched.
-clean:
-	@rm -rf *.o *.ko *.mod *.mod.c .*.cmd *.symvers modules.order rust-project.json
-	@find src include kunit -name '*.o' -delete -o -name '.*.cmd' -delete -o -name '*.bc' -delete \
-		-o -name '*.rmeta' -delete -o -name '*_generated.rs' -delete -o -name '.*.d' -delete
+# What a build in this folder leaves behind; the cache is not touched.
+clean: clean-objects
+	@rm -f rext4.ko rust-project.json
+
+clean-objects:
+	@rm -f *.o *.mod *.mod.c .*.cmd .*.o Module.symvers modules.order
+	@find src include kunit \( -name '*.o' -o -name '.*.cmd' -o -name '*.bc' -o -name '*.rmeta' \
+		-o -name '*_generated.rs' -o -name '.*.d' \) -delete
 
 help:
 	@echo 'make run            boot a guest, mount a real image with rext4, compare it with C ext4'
@@ -83,4 +83,4 @@ help:
 	@echo 'SEED=N        seed of the randomised tests             REXT4_CACHE=DIR  (default ~/.cache/rext4)'
 
 .PHONY: modules run shell test test-debug guest kunit check-panics bench kernel kernel-debug lint \
-	rust-analyzer clean help
+	rust-analyzer clean clean-objects help

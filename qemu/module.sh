@@ -3,12 +3,11 @@
 #
 # Builds rext4.ko for a kernel and prints the module's path.
 #
-#     usage: qemu/module.sh [release|debug] [MAKE-ARGUMENT...]     into the cache
-#            qemu/module.sh --in-place [MAKE-ARGUMENT...]          into the project's folder (needs KDIR)
+#     usage: qemu/module.sh [release|debug] [MAKE-ARGUMENT...]
 #
 # The kernel is qemu/kernel.sh's, or the build tree KDIR. A module has to be built by the compilers that
 # its kernel was built with: for KDIR, those of this machine are used if they are the ones, else those of the
-# build root if they are. Builds for different kernels have different output folders.
+# build root if they are. Builds for different kernels have different output folders, in the cache.
 
 # shellcheck source=qemu/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -36,15 +35,6 @@ choose_toolchain() {
 }
 
 case ${1:-} in
---in-place)
-	shift
-	[ -n "${KDIR:-}" ] || die "--in-place needs KDIR"
-	kdir=$("$PROJECT/qemu/kernel.sh")
-	choose_toolchain
-	"${run[@]}" make -C "$kdir" M="$PROJECT" "${llvm[@]}" "$@" modules >&2
-	echo "$PROJECT/rext4.ko"
-	exit
-	;;
 release | debug)
 	kind=$1
 	shift
@@ -55,6 +45,12 @@ esac
 kdir=$("$PROJECT/qemu/kernel.sh" "$kind")
 choose_toolchain
 output=$CACHE/module-$(key "module 1" "$PROJECT" "$kdir" "$(stat -c %Y.%s "$kdir/Module.symvers")" "$@")
+# Kbuild builds into another folder only from a clean one, and what `make -C <tree> M=<here>` left would be
+# taken for this build's. The rext4.ko that it made stays.
+if [ -e "$PROJECT/modules.order" ]; then
+	say "removing the object files of a build in the project's folder"
+	make -s -C "$PROJECT" clean-objects >&2
+fi
 lock "$(basename "$output")"
 "${run[@]}" make -s -C "$kdir" M="$PROJECT" MO="$output" "${llvm[@]}" "$@" modules >&2
 unlock
