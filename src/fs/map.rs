@@ -128,3 +128,12 @@ pub(crate) fn precache(inode: &VfsInode) -> Result {
     }
     Ok(())
 }
+
+/// Gives back the memory of an inode's cache: it is being evicted.
+pub(crate) fn forget(inode: &VfsInode) {
+    let info = inode.data();
+    if info.map.is_spilled() {
+        let _lock = info.data_sem.write();
+        info.seq.write(|| info.extent_map().clear());
+    }
+}

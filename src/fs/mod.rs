@@ -65,7 +65,7 @@ impl FileSystem for Rext4Fs {
         &INODE_CACHE
     }
 
-    fn evict(_inode: &VfsInode) {
-        // The extent status cache goes with the inode, when no reader under RCU is left.
+    fn evict(inode: &VfsInode) {
+        map::forget(inode);
     }
 }
