@@ -13,7 +13,7 @@ use super::{
     dir::{Dir, DirInode},
     fault::Fault,
     file::{File, FileInode, SpecialInode},
-    io::{Read, Report},
+    io::{self, Read, Report},
     map,
     meta::FileBounds,
     options::Toggles,
@@ -125,6 +125,11 @@ impl MappingOps for Pages {
     type Fs = Rext4Fs;
     type Read = Read;
     type Report = Report;
+
+    #[inline]
+    fn run(inode: &VfsInode, pos: u64, len: u64) -> Result<Option<u64>> {
+        io::run(inode, pos, len)
+    }
 }
 
 /// A held slot of the inode table: derefs to the inode's bytes.

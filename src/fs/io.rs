@@ -94,6 +94,36 @@ fn blocks(inode: &VfsInode, pos: u64, request: Request, out: &mut Iomap<'_>) -> 
     Ok(())
 }
 
+/// The byte address on the device of `pos..pos + len` (bytes) of a file, if that is written data
+/// in one extent, below the end of the file and not verified by fs-verity.
+///
+/// May sleep. Errors: those of [`map::lookup`].
+#[inline]
+pub(crate) fn run(inode: &VfsInode, pos: u64, len: u64) -> Result<Option<u64>> {
+    if (inode.data().flags).intersects(InodeFlags::INLINE_DATA.union(InodeFlags::VERITY)) {
+        return Ok(None);
+    }
+    let geometry = &inode.super_block().info().geometry;
+    let bits = geometry.block_bits() & 31;
+    let end = pos.saturating_add(len);
+    let (Ok(at), true) = (
+        u32::try_from(pos >> bits),
+        // Whole blocks behind the end of the file are zeroes, whatever the device has there.
+        end <= inode.size().saturating_add((1 << bits) - 1),
+    ) else {
+        return Ok(None);
+    };
+    let (m, _) = map::lookup(inode, FileBlock::new(at), false)?;
+    let mapping::MapKind::Written(block) = m.kind else {
+        return Ok(None);
+    };
+    if end > u64::from(m.end().get()) << bits {
+        return Ok(None);
+    }
+    let into = pos.wrapping_sub(u64::from(m.lblk.get()) << bits);
+    Ok((block.get() << bits).checked_add(into))
+}
+
 /// The contents of an inline file. iomap copies them into the folio, whose tail it zeroes; they
 /// are in two places on disk (i_block and an attribute), so they are put together here first.
 #[cold]

@@ -3,6 +3,7 @@
  * The kernel's inline functions and macros that rext4 needs, as functions that Rust can call.
  * One line each, no logic: what a helper does is what the kernel function of its name does.
  */
+#include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
 #include <linux/compat.h>
@@ -158,6 +159,41 @@ __rext4_helper void rext4_helper_iomap_bio_read_folio(struct folio *folio,
 						      const struct iomap_ops *ops)
 {
 	iomap_bio_read_folio(folio, ops);
+}
+
+__rext4_helper loff_t rext4_helper_readahead_pos(struct readahead_control *rac)
+{
+	return readahead_pos(rac);
+}
+
+__rext4_helper size_t rext4_helper_readahead_length(struct readahead_control *rac)
+{
+	return readahead_length(rac);
+}
+
+__rext4_helper gfp_t rext4_helper_readahead_gfp_mask(struct address_space *mapping)
+{
+	return readahead_gfp_mask(mapping);
+}
+
+__rext4_helper struct folio *rext4_helper_readahead_folio(struct readahead_control *rac)
+{
+	return readahead_folio(rac);
+}
+
+__rext4_helper size_t rext4_helper_folio_size(const struct folio *folio)
+{
+	return folio_size(folio);
+}
+
+__rext4_helper void rext4_helper_bio_first_folio(struct folio_iter *fi, struct bio *bio, int i)
+{
+	bio_first_folio(fi, bio, i);
+}
+
+__rext4_helper void rext4_helper_bio_next_folio(struct folio_iter *fi, struct bio *bio)
+{
+	bio_next_folio(fi, bio);
 }
 
 __rext4_helper void rext4_helper_iomap_bio_readahead(struct readahead_control *rac,

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The page cache of a regular file: address space operations, all iomap's.
+//! The page cache of a regular file: address space operations, iomap's but for [`readahead`].
 
 use super::{
     bindings,
     fs_type::FileSystem,
+    inode::Inode,
     iomap::{IomapOps, IomapTable},
+    readahead,
 };
 use core::{marker::PhantomData, mem::MaybeUninit};
-use kernel::ffi::c_int;
+use kernel::{ffi::c_int, prelude::*};
 
 /// How the page cache of a file is filled.
 pub(crate) trait MappingOps: 'static {
@@ -18,6 +20,13 @@ pub(crate) trait MappingOps: 'static {
     type Read: IomapOps<Fs = Self::Fs>;
     /// The same for reports (FIBMAP).
     type Report: IomapOps<Fs = Self::Fs>;
+
+    /// The byte address on the device of `pos..pos + len` of `inode`, a multiple of its block
+    /// size, if all of that is file data in one run that can be read as it is; `None` leaves it
+    /// to iomap. May sleep. Called with the folios of the range locked.
+    ///
+    /// Errors: those of looking up the mapping, after which nothing is read ahead.
+    fn run(inode: &Inode<Self::Fs>, pos: u64, len: u64) -> Result<Option<u64>>;
 }
 
 pub(super) struct MappingVtable<T: MappingOps>(PhantomData<T>);
@@ -54,8 +63,21 @@ impl<T: MappingOps> MappingVtable<T> {
     ///
     /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn readahead(rac: *mut kernel::bindings::readahead_control) {
-        // SAFETY: the page cache passes a readahead request for a file of ours.
-        unsafe { bindings::iomap_bio_readahead(rac.cast(), &IomapTable::<T::Read>::TABLE) };
+        let rac: *mut bindings::readahead_control = rac.cast();
+        // SAFETY: the page cache passes a readahead request for a file of ours, whose inode it
+        // holds. What is left in the request is given up by the caller.
+        unsafe {
+            let inode = (*(*rac).mapping).host;
+            let (pos, len) = (
+                bindings::readahead_pos(rac) as u64,
+                bindings::readahead_length(rac),
+            );
+            match T::run(Inode::from_raw(inode), pos, len as u64) {
+                Ok(Some(addr)) => readahead::read_run(rac, (*(*inode).i_sb).s_bdev, addr),
+                Ok(None) => bindings::iomap_bio_readahead(rac, &IomapTable::<T::Read>::TABLE),
+                Err(_) => (),
+            }
+        }
     }
 
     /// # Safety

@@ -30,6 +30,7 @@ pub(crate) mod nofs;
 pub(crate) mod panic;
 pub(crate) mod proc;
 pub(crate) mod ratelimit;
+pub(crate) mod readahead;
 pub(crate) mod rwsem;
 pub(crate) mod sched;
 pub(crate) mod seqcount;

@@ -470,18 +470,27 @@ static void measure(unsigned number, const struct row *row, unsigned repetitions
 	fflush(stdout);
 }
 
-/* A loop of two instructions a million times takes two million ticks, or time is something else. */
+/*
+ * A loop of two instructions a million times takes two million ticks, or time is something else. Of five
+ * turns the shortest counts: what a mount leaves to kworkers runs on the same processor.
+ */
 static void check_clock(void)
 {
-	unsigned long count = 1000000;
-	uint64_t start = now(), ticks;
+	uint64_t shortest = UINT64_MAX;
 
-	__asm__ volatile("1: dec %0\n\tjnz 1b" : "+r"(count));
-	ticks = now() - start;
+	for (int i = 0; i < 5; i++) {
+		unsigned long count = 1000000;
+		uint64_t start = now(), ticks;
+
+		__asm__ volatile("1: dec %0\n\tjnz 1b" : "+r"(count));
+		ticks = now() - start;
+		if (ticks < shortest)
+			shortest = ticks;
+	}
 	errno = 0;
-	if (ticks < 1990000 || ticks > 2100000)
+	if (shortest < 1990000 || shortest > 2100000)
 		die("2000000 instructions take %llu ticks: time does not count instructions",
-		    (unsigned long long)ticks);
+		    (unsigned long long)shortest);
 }
 
 int main(int argc, char **argv)
