@@ -171,9 +171,9 @@ __rext4_helper size_t rext4_helper_readahead_length(struct readahead_control *ra
 	return readahead_length(rac);
 }
 
-__rext4_helper gfp_t rext4_helper_readahead_gfp_mask(struct address_space *mapping)
+__rext4_helper gfp_t rext4_helper_mapping_gfp_constraint(struct address_space *mapping, gfp_t gfp)
 {
-	return readahead_gfp_mask(mapping);
+	return mapping_gfp_constraint(mapping, gfp);
 }
 
 __rext4_helper struct folio *rext4_helper_readahead_folio(struct readahead_control *rac)

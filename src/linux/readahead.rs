@@ -70,11 +70,12 @@ unsafe fn alloc(
     let op = bindings::REQ_OP_READ | bindings::REQ_RAHEAD;
     // SAFETY: the caller's contract.
     unsafe {
-        let gfp = bindings::readahead_gfp_mask((*rac).mapping);
+        let gfp = bindings::mapping_gfp_constraint((*rac).mapping, bindings::GFP_KERNEL);
+        let easy = gfp | bindings::__GFP_NORETRY | bindings::__GFP_NOWARN;
         let set = &raw mut bindings::fs_bio_set;
-        let mut bio = bindings::bio_alloc_bioset(bdev, vecs, op, gfp, set);
+        let mut bio = bindings::bio_alloc_bioset(bdev, vecs, op, easy, set);
         if bio.is_null() {
-            bio = bindings::bio_alloc_bioset(bdev, 1, op, gfp & !bindings::__GFP_NORETRY, set);
+            bio = bindings::bio_alloc_bioset(bdev, 1, op, gfp, set);
         }
         if !bio.is_null() {
             (*bio).bi_end_io = Some(end_io);
