@@ -48,16 +48,31 @@ static void die(const char *what)
 	exit(1);
 }
 
+static uint32_t le32(const unsigned char *p)
+{
+	return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* The end of the file system (bytes), which has no damage yet; the device may be far larger. */
+static off_t fs_end(int fd)
+{
+	unsigned char sb[1024];
+
+	if (pread(fd, sb, sizeof(sb), 1024) != sizeof(sb) || sb[56] != 0x53 || sb[57] != 0xef)
+		die("no superblock");
+	return (off_t)le32(sb + 4) << (10 + (le32(sb + 24) & 15));
+}
+
 /* Numbers (in pieces) of what is not zero. */
 static uint32_t *used_pieces(int fd, size_t *count)
 {
 	static unsigned char buf[1 << 20];
 	uint32_t *list = NULL;
 	size_t n = 0, room = 0;
-	off_t at = 0;
+	off_t at = 0, end = fs_end(fd);
 	ssize_t got;
 
-	while ((got = pread(fd, buf, sizeof(buf), at)) > 0) {
+	while (at < end && (got = pread(fd, buf, sizeof(buf), at)) > 0) {
 		for (ssize_t p = 0; p + PIECE <= got; p += PIECE) {
 			if (!buf[p] && !memcmp(buf + p, buf + p + 1, PIECE - 1))
 				continue;
