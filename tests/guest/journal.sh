@@ -90,20 +90,20 @@ cut_off 1 5 64M -t ext4 -b 4096 && recovered "orphan file"
 cut_off 1 5 64M -t ext4 -b 4096 -O ^orphan_file && recovered "orphan list"
 ORPHANS=
 
-# External journal: on ram2, which each recovery needs as it was.
+# External journal, on ram2: not replayed yet, so what has to be recovered is refused, and named.
 blkdiscard -f /dev/ram2 2>/dev/null
 mke2fs -q -F -O journal_dev -b 4096 /dev/ram2 16M
 if cut_off 2 0 64M -t ext4 -b 4096 -J device=/dev/ram2; then
-	dd if=/dev/ram2 of=/dev/ram3 bs=1M count=16 status=none
-	census_of ext4 /dev/ram0 "" "$WORK/c" --max-file 1048576 || not_ok "external journal" "C ext4"
-	dd if=/dev/ram3 of=/dev/ram2 bs=1M count=16 status=none
+	before=$(sum /dev/ram1)
 	log_mark
-	if census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" --max-file 1048576 2>"$WORK/err"; then
-		sed -i 's/ sysfs=[^ ]*//' "$WORK/c" "$WORK/r"
-		check "external journal" cmp "$WORK/c" "$WORK/r"
+	if mount -t "$FSTYPE" -o ro /dev/ram1 "$MNT" 2>/dev/null; then
+		not_ok "external journal" "mounted without its replay"
+		umount "$MNT"
 	else
-		not_ok "external journal" "$(log_since | tail -n 1)"
+		logged "external journal" "external journals are not supported yet .try mounting with noload."
 	fi
+	compare "external journal, noload" /dev/ram1 noload --max-file 1048576
+	equal "external journal, nothing written" "$(sum /dev/ram1)" "$before"
 fi
 
 # --- the rules ---

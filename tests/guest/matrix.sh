@@ -50,8 +50,8 @@ fast-commit      128M - -                 -t ext4 -b 4096 -O fast_commit
 mmp              128M - -                 -t ext4 -b 4096 -O mmp
 stable-inodes    128M - -                 -t ext4 -b 4096 -O stable_inodes
 large-dir-1k     160M - --names=5000      -t ext4 -b 1024 -O large_dir -N 40000
-hash-legacy      128M - -                 -t ext4 -b 4096 -E hash_alg=legacy
-hash-tea         128M - -                 -t ext4 -b 4096 -E hash_alg=tea
+hash-legacy      128M - -                 -t ext4 -b 4096
+hash-tea         128M - -                 -t ext4 -b 4096
 hash-unsigned    128M - -                 -t ext4 -b 4096
 inline-data      128M - -                 -t ext4 -b 4096 -O inline_data
 inline-data-1k   160M - -                 -t ext4 -b 1024 -O inline_data
@@ -68,7 +68,7 @@ verity-1k        160M - --verity          -t ext4 -b 1024 -O verity
 inode-128        128M - -                 -t ext4 -b 4096 -I 128 -O ^project
 inode-512        128M - -                 -t ext4 -b 4096 -I 512
 inode-1024       128M - -                 -t ext4 -b 4096 -I 1024
-inode-4096       192M - -                 -t ext4 -b 4096 -I 4096
+inode-4096       192M - -                 -t ext4 -b 4096 -I 4096 -N 8192
 ext2             128M - -                 -t ext2 -b 4096
 ext2-1k          160M - -                 -t ext2 -b 1024
 ext2-inode-128   128M - -                 -t ext2 -b 4096 -I 128
@@ -84,6 +84,7 @@ LIST
 adjust() {
 	case $1 in
 	rev-0*) debugfs -w -R 'set_super_value rev_level 0' /dev/ram0 ;;
+	hash-legacy | hash-tea) tune2fs -E hash_alg="${1#hash-}" /dev/ram0 ;;
 	hash-unsigned) debugfs -w -R 'set_super_value flags 2' /dev/ram0 ;;
 	ext3-upgraded)
 		# Old files keep their block maps, new ones get extents.
