@@ -10,29 +10,30 @@ load_drivers
 load_ram_disks
 entries=${ENTRIES:-100000}
 
-# walk NAME DIR ARGUMENTS...: nfswalk, whose sum has to be C ext4's as well.
+# walk NAME DIR ARGUMENTS...: nfswalk, whose sum has to be C ext4's as well. C ext4 calls handles of inline
+# directories stale once they have left its caches (it looks for their ".." among the entries, where it is not);
+# there rext4 has to find as many names as C ext4 lists by path.
 walk() {
-	local name=$1 dir=$2 said sums='' oracle=''
+	local name=$1 dir=$2 said number sums=''
 	shift 2
 	for type in ext4 "$FSTYPE"; do
 		mount -t "$type" -o ro /dev/ram0 "$MNT" || return
-		said=$(nfswalk "$@" "$MNT" "$MNT/$dir" 2>&1) || if [ "$type" = ext4 ] && [ "$FSTYPE" != ext4 ]; then
-			# Where C ext4 cannot do it there is nothing to compare with: seen with handles of
-			# inline directories, which it calls stale once they have left its caches.
-			oracle=$(tail -n 1 <<<"$said")
+		said=$(nfswalk "$@" "$MNT" "$MNT/$dir" 2>&1)
+		# shellcheck disable=SC2181
+		if [ $? -eq 0 ]; then
+			sums+=" $(grep -o 'entries=[0-9]*' <<<"$said")/$(grep -o 'sum=[^ ]*' <<<"$said")"
+		elif [[ $type = ext4 && $FSTYPE != ext4 && $said = *'directory by handle: Stale'* && $dir = *inline* ]]; then
+			number=$(find "$MNT/$dir" -printf . | wc -c)
+			sums+=" entries=$((number + 1))"
 		else
 			not_ok "$name" "$type: $(tail -n 1 <<<"$said")"
 			head -n 5 <<<"$said" | sed 's/^/#   /'
 		fi
 		umount "$MNT"
-		sums+=" $(grep -o 'entries=[0-9]*' <<<"$said")/$(grep -o 'sum=[^ ]*' <<<"$said")"
 	done
-	if [ -n "$oracle" ]; then
-		skip "$name" "C ext4 itself: $oracle"
-		return
-	fi
 	# shellcheck disable=SC2086
 	set -- $sums
+	[[ ${1:-} = */* ]] || set -- "${1:-nothing}" "${2%/*}"
 	equal "$name" "${2:-none}" "${1:-nothing}"
 }
 
