@@ -22,6 +22,7 @@
 #     --timeout SECONDS        kill the guest after this long (default 600; none with --interactive)
 #     --icount                 one processor whose time counts instructions: repeatable measurements
 #     --append 'WORDS'         more words for the kernel's command line
+#     --qemu 'WORDS'           more words for QEMU's command line
 #     --console FILE           keep the kernel's log here
 #     --ignore REGEX           lines of the kernel's log that are no failure though they look like one
 #     --no-splat-check         do not look at the kernel's log
@@ -39,7 +40,7 @@
 . "$(dirname "$0")/lib.sh"
 
 kernel=release module='' interactive=0 mem=2G cpus=2 out='' timeout='' icount=0 append='' console=''
-ignore='' splats=1 leaks=1 disks=() shares=() environment=()
+ignore='' splats=1 leaks=1 disks=() shares=() environment=() more=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--interactive) interactive=1; shift; continue ;;
@@ -62,6 +63,7 @@ while [ $# -gt 0 ]; do
 	--append) append=$2 ;;
 	--console) console=$2 ;;
 	--ignore) ignore=$2 ;;
+	--qemu) read -ra more <<<"$2" ;;
 	*) die "guest.sh: unknown option $1" ;;
 	esac
 	shift 2
@@ -127,7 +129,8 @@ kvm_works() {
 }
 
 # What guests that were killed left behind.
-find "$CACHE/run" -maxdepth 1 -name 'guest.*' -mtime +2 -exec rm -rf {} +
+find "$CACHE/run" -maxdepth 1 -ignore_readdir_race \( -name 'guest.*' -o -name 'disk.*' -o -name 'bench.*' \) \
+	-mtime +2 -exec rm -rf {} + || :
 work=$(mktemp -d "$CACHE/run/guest.XXXXXX")
 qemu=
 cat=
@@ -230,7 +233,7 @@ for path in "${binds[@]}"; do enter+=(--bind "$path"); done
 	-name rext4 -machine q35 "${machine[@]}" -m "$mem" -nodefaults -no-user-config -display none -no-reboot \
 	-kernel "$kdir/arch/x86/boot/bzImage" -append "$words $append" \
 	-chardev "file,id=console,path=$log" -serial chardev:console \
-	-device virtio-rng-pci "${drives[@]}" "${devices[@]}" "${port[@]}" \
+	-device virtio-rng-pci "${more[@]}" "${drives[@]}" "${devices[@]}" "${port[@]}" \
 	<&"$in" >&"$output" 2>"$work/qemu.err" {hold}>&- &
 qemu=$!
 if [ "$timeout" -gt 0 ]; then

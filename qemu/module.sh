@@ -53,5 +53,13 @@ if [ -e "$PROJECT/modules.order" ]; then
 fi
 lock "$(basename "$output")"
 "${run[@]}" make -s -C "$kdir" M="$PROJECT" MO="$output" "${llvm[@]}" "$@" modules >&2
+# Under a name of its own: a guest of this run may be started after another run has built something else.
+named=$output/ko-$(sha256sum <"$output/rext4.ko" | cut -c1-12)/rext4.ko
+if [ ! -e "$named" ]; then
+	find "$output" -maxdepth 1 -name 'ko-*' -mtime +2 -exec rm -rf {} +
+	mkdir -p "${named%/*}"
+	cp "$output/rext4.ko" "$named.tmp"
+	mv "$named.tmp" "$named"
+fi
 unlock
-echo "$output/rext4.ko"
+echo "$named"

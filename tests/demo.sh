@@ -72,7 +72,7 @@ for type in ext4 "$FSTYPE"; do
 	echo "    $(($(field bytes "$last") >> 20)) MiB of contents: $(seconds "$took") s"
 	cold
 	from=$EPOCHREALTIME
-	census_of "$type" "$dev" "" "$WORK/census.$n" --max-file $((16 << 20)) || exit 1
+	census_of "$type" "$dev" "" "$WORK/census.$n" --max-file $((256 << 20)) || exit 1
 	echo "    census: $(wc -l <"$WORK/census.$n") lines, $(($(stat -c %s "$WORK/census.$n") >> 20)) MiB of text: $(seconds "$(ms "$from")") s"
 	all=$last
 	n=$((n + 1))

@@ -43,7 +43,7 @@ scripts() {
 
 headers() {
 	local missing
-	missing=$(files '*.rs' '*.c' '*.h' '*.sh' Kbuild Makefile '*/Makefile' | while read -r file; do
+	missing=$(files '*.rs' '*.c' '*.h' '*.sh' '*.py' '*.toml' '*.fstab' .ci .shellcheckrc Kbuild Makefile '*/Makefile' | while read -r file; do
 		head -n 2 "$file" | grep -q 'SPDX-License-Identifier: GPL-2.0' || echo "$file"
 	done)
 	[ -z "$missing" ] || echo "no SPDX header: $missing"
@@ -64,6 +64,9 @@ mapfile -t rust < <(files '*.rs')
 mapfile -t shell < <(scripts | sort -u)
 check rustfmt "$enter" rustfmt --check --edition 2021 --config skip_children=true "${rust[@]}"
 check "clippy (host)" "$enter" cargo clippy --locked --quiet --all-targets -- -D warnings
+# That name only keeps its build script from compiling libFuzzer, for which there is no linker here.
+check "clippy (fuzz targets)" "$enter" env CUSTOM_LIBFUZZER_PATH=/lib/libFuzzer.a \
+	cargo clippy --locked --quiet --manifest-path tests/fuzz/Cargo.toml -- -D warnings
 check "clippy (module)" module_clippy
 check shellcheck "$enter" shellcheck --severity=info "${shell[@]}"
 check "SPDX headers" headers

@@ -66,7 +66,10 @@ tools() {
 stage_host() {
 	local log=$logs/host.log status=0 name n
 	echo "# host tests"
-	"$PROJECT/qemu/enter.sh" cargo test --locked --no-fail-fast --color never >"$log" 2>&1 || status=$?
+	finished() { grep -c '^test .* \.\.\. ' "$log"; }
+	run_host() { "$PROJECT/qemu/enter.sh" cargo test --locked --no-fail-fast --color never >"$log" 2>&1; }
+	: >"$log"
+	progress "host tests" "tests" 165 finished run_host || status=$?
 	while read -r _ name _ n; do
 		case $n in
 		ok) ok "host: $name" ;;
@@ -79,6 +82,20 @@ stage_host() {
 		not_ok "host: cargo test ended with status $status"
 	fi
 	[ "$status" -eq 0 ] || tail -n 60 "$log"
+	stage_miri
+}
+
+# The rooms without a kernel, under Miri, where the toolchain has it. What reads real images runs programs.
+stage_miri() {
+	if ! "$PROJECT/qemu/enter.sh" cargo miri --version >/dev/null 2>&1; then
+		skipped=$((skipped + 1))
+		echo "ok host: miri # SKIP the toolchain has none"
+	elif "$PROJECT/qemu/enter.sh" cargo miri test --locked --lib >"$logs/miri.log" 2>&1; then
+		ok "host: miri"
+	else
+		not_ok "host: miri"
+		tail -n 40 "$logs/miri.log"
+	fi
 }
 
 stage_panics() {
@@ -170,14 +187,17 @@ case_names() {
 # worker N CASE...: one guest after the other until every case has been taken by somebody. A guest that
 # dies takes the case that it was at with it: that one has failed, and the next guest goes on after it.
 worker() {
-	local n=$1 round=0 status name taken all
+	local n=$1 round=0 status name taken all running=
 	shift
+	trap 'kill "$running" 2>/dev/null; exit 130' TERM
 	while :; do
 		round=$((round + 1))
 		status=0
 		guest "$logs/guest-$n-$round.console" --mem "$memory" --timeout $((5400 * scale)) --out "$logs/cases" \
 			--share bin="$programs" "${options[@]}" --env GUEST="$n-$round" -- \
-			/src/tests/lib/run-cases.sh "$scale" "$folder" "$@" 2>"$logs/guest-$n-$round.err" || status=$?
+			/src/tests/lib/run-cases.sh "$scale" "$folder" "$@" 2>"$logs/guest-$n-$round.err" &
+		running=$!
+		wait "$running" || status=$?
 		taken=0
 		for name in "$logs"/cases/*/; do
 			[ "$(cat "$name/guest" 2>/dev/null)" = "$n-$round" ] || continue
@@ -217,6 +237,9 @@ worker() {
 stage_guest() {
 	local names guests available i log line
 	mapfile -t names < <(case_names)
+	for i in "${cases[@]}"; do
+		[ -e "$PROJECT/$folder/$i.sh" ] || not_ok "guest: no such case: $i"
+	done
 	if [ ${#names[@]} -eq 0 ]; then
 		not_ok "guest: no such case: ${cases[*]:-(there are none)}"
 		return
@@ -238,10 +261,22 @@ stage_guest() {
 	programs=$(tools)
 	"$PROJECT/qemu/guest-root.sh" >/dev/null
 	mkdir "$logs/cases"
+	workers=()
+	# Background commands of a script ignore SIGINT, so it is passed on by hand.
+	trap 'kill "${workers[@]}" 2>/dev/null; wait; exit 130' INT TERM HUP
 	for ((i = 0; i < guests; i++)); do
 		worker "$i" "${names[@]}" &
+		workers+=($!)
 	done
 	wait
+	trap - INT TERM HUP
+	for i in "${names[@]}"; do
+		# A case that nobody has come to: its worker has ended before.
+		if [ ! -e "$logs/cases/$i/status" ] && ! grep -qs '^not ok ' "$logs/cases/$i/log"; then
+			mkdir -p "$logs/cases/$i"
+			echo "not ok was not run to its end" | tee -a "$logs/cases/$i/log"
+		fi
+	done
 	for log in "$logs"/cases/*/log; do
 		while IFS= read -r line; do
 			case $line in
@@ -278,8 +313,19 @@ mkdir -p "$logs"
 ln -sfn "$(basename "$logs")" "$CACHE/log/test"
 # The folders of the last runs stay.
 find "$CACHE/log" -maxdepth 1 -name 'test.*' -type d | sort | head -n -20 | xargs -r rm -rf
-"$PROJECT/qemu/root.sh" >/dev/null
 start=$SECONDS
+# The last line counts, also where what the tests need cannot be made.
+summary() {
+	local status=$?
+	trap - EXIT
+	[ "$status" -eq 0 ] || not_ok "ended with status $status"
+	ln -sfn "$(basename "$logs")" "$CACHE/log/test"
+	say "took $(elapsed "$start")"
+	echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
+	if [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]; then exit 0; else exit 1; fi
+}
+[[ " ${stages[*]} " =~ \ (demo|shell)\  ]] || trap summary EXIT
+"$PROJECT/qemu/root.sh" >/dev/null
 for stage in "${stages[@]}"; do
 	case $stage in
 	panics | kunit | harness | guest | demo | shell)
@@ -294,7 +340,3 @@ for stage in "${stages[@]}"; do
 	esac
 	"stage_$stage"
 done
-ln -sfn "$(basename "$logs")" "$CACHE/log/test"
-say "took $(elapsed "$start")"
-echo "$passed passed, $failed failed$([ "$skipped" -eq 0 ] || echo ", $skipped skipped")"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -6,13 +6,16 @@
 //! it), which e2fsck clears. A read-only mount leaves that alone, so what user space is shown is
 //! both together.
 
-use super::{super_info::SuperInfo, Sb};
+use super::{options::Toggles, super_info::SuperInfo, Sb};
 use crate::{
-    linux::{panic::panic, ratelimit::RateLimit, time::real_seconds},
+    linux::{panic, ratelimit::RateLimit, time::real_seconds},
     ondisk::{mount_state::ErrorEntry, Corrupt},
 };
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use kernel::{new_spinlock, prelude::*, sync::SpinLock};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use kernel::{new_spinlock, prelude::*, sync::SpinLock, warn_on};
+
+/// `warn_on_error` warns once.
+static WARNED: AtomicBool = AtomicBool::new(false);
 
 /// Counts damage, and keeps it from flooding the log.
 pub(crate) struct Errors {
@@ -53,8 +56,9 @@ impl Errors {
     }
 
     /// Notes one more piece of damage, met by `func` in inode `ino` (0 for none), and does what
-    /// `errors=` asks for. On a read-only mount that is nothing: no damage can spread from there,
-    /// and an image that somebody hands us must not be able to stop the machine by saying so.
+    /// `warn_on_error` and `errors=` ask for. A read-only mount stops the machine only where the
+    /// mount itself asks for it, unlike C ext4: no damage can spread from there, and an image
+    /// that somebody hands us must not be able to do it by its superblock.
     /// `what` is `None` for a report that is only a test.
     #[cold]
     pub(crate) fn note(&self, sb: &Sb, ino: u64, func: &'static str, what: Option<Corrupt>) {
@@ -75,8 +79,12 @@ impl Errors {
             record.last = Some(entry);
         }
         self.count.fetch_add(1, Relaxed);
-        if sb.info().panics_on_error() && !sb.is_rdonly() {
-            panic(c"rext4-fs: panic forced after error\n");
+        let info = sb.info();
+        if info.has(Toggles::WARN_ON_ERROR) && !WARNED.swap(true, Relaxed) {
+            warn_on!(true);
+        }
+        if info.panics_on_error(sb.is_rdonly()) && !panic::going_down() {
+            panic::panic(c"rext4-fs: panic forced after error\n");
         }
     }
 

@@ -157,8 +157,6 @@ pub(crate) fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
 
 /// FIEMAP, of the file's data or of its extended attributes.
 pub(crate) fn fiemap(inode: &VfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {
-    // The report itself fills the extent status cache.
-    info.take_cache_flag();
     if info.take_cache_flag() {
         map::precache(inode)?;
     }

@@ -459,6 +459,12 @@ impl Options {
         self.on_error
     }
 
+    /// Whether it was the mount that asked for `errors=panic`, not the superblock by itself.
+    #[inline]
+    pub(crate) fn asks_to_panic(&self) -> bool {
+        self.on_error == OnError::Panic && self.defaults.on_error != OnError::Panic
+    }
+
     /// Blocks of the inode table to read at a time, 0 or a power of 2.
     #[inline]
     pub(crate) fn inode_readahead(&self) -> u32 {

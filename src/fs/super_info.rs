@@ -49,8 +49,10 @@ pub(crate) struct SuperInfo {
     pub(crate) options: Pin<KBox<Mutex<Options>>>,
     /// Those of them that are on or off, to be read without the lock.
     toggles: AtomicU32,
-    /// `errors=panic`.
+    /// `errors=panic`, for a mount that can write.
     panics: AtomicBool,
+    /// The same for a read-only mount.
+    panics_rdonly: AtomicBool,
     /// First block of each group's inode table; 0, where there never is one, for a group whose
     /// descriptor could not be used.
     pub(crate) inode_tables: KVVec<u64>,
@@ -81,15 +83,20 @@ impl SuperInfo {
         Toggles::from_bits(self.toggles.load(Relaxed)).has(what)
     }
 
-    /// Whether damage is to stop the machine (`errors=panic`).
-    pub(crate) fn panics_on_error(&self) -> bool {
-        self.panics.load(Relaxed)
+    /// Whether damage is to stop the machine (`errors=panic`), on a mount that is read-only or not.
+    pub(crate) fn panics_on_error(&self, rdonly: bool) -> bool {
+        if rdonly {
+            self.panics_rdonly.load(Relaxed)
+        } else {
+            self.panics.load(Relaxed)
+        }
     }
 
     /// Puts `new` in force: a remount. s_umount is held for writing.
     pub(crate) fn set_options(&self, new: Options) {
         self.toggles.store(new.toggles().bits(), Relaxed);
         self.panics.store(new.on_error() == OnError::Panic, Relaxed);
+        self.panics_rdonly.store(new.asks_to_panic(), Relaxed);
         self.inode_readahead_blks
             .store(new.inode_readahead(), Relaxed);
         *self.options.lock() = new;
@@ -249,6 +256,7 @@ impl SuperInfo {
             raw,
             toggles: AtomicU32::new(options.toggles().bits()),
             panics: AtomicBool::new(options.on_error() == OnError::Panic),
+            panics_rdonly: AtomicBool::new(options.asks_to_panic()),
             options: KBox::pin_init(new_mutex!(options), GFP_KERNEL)?,
             inode_tables,
             zones,

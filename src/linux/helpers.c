@@ -21,6 +21,13 @@
 #include <linux/sched/signal.h>
 #include <linux/uio.h>
 
+#if !IS_ENABLED(CONFIG_JBD2) || !IS_ENABLED(CONFIG_FS_IOMAP) || !IS_ENABLED(CONFIG_CRC16)
+#error "rext4 needs CONFIG_JBD2, CONFIG_FS_IOMAP and CONFIG_CRC16: CONFIG_EXT4_FS brings all three"
+#endif
+#if !IS_ENABLED(CONFIG_FS_POSIX_ACL) || !IS_ENABLED(CONFIG_FS_VERITY)
+#error "rext4 needs CONFIG_FS_POSIX_ACL (CONFIG_EXT4_FS_POSIX_ACL brings it) and CONFIG_FS_VERITY"
+#endif
+
 #if defined(__BINDGEN__) || !defined(CONFIG_RUST_INLINE_HELPERS)
 #define __rext4_helper
 #else

@@ -49,6 +49,7 @@ if [ $profile = 1 ]; then
 	plugin=(--qemu "-plugin $work/profile.so,out=$out/blocks")
 fi
 start=$SECONDS
+lock "bench-$(key "$out")"
 rm -f "$out"/{raw.tsv,results.tsv,results.svg,kallsyms,blocks,profile.txt}
 "$PROJECT/qemu/guest.sh" --icount --module "$module" --share bin="$work" --out "$out" --mem 2G --timeout 1800 \
 	"${plugin[@]}" -- /src/tests/bench/guest.sh "$repetitions" "$@" >&2 || exit 2

@@ -26,12 +26,12 @@ cut_off() {
 # recovered NAME: each recovers its own copy; the trees have to be the same, and the device clean afterwards.
 recovered() {
 	local name=$1
-	if ! census_of ext4 /dev/ram0 "" "$WORK/c" --max-file 1048576 2>"$WORK/err"; then
+	if ! census_of ext4 /dev/ram0 "" "$WORK/c" --max-file $((4 << 20)) 2>"$WORK/err"; then
 		not_ok "$name" "C ext4: $(cat "$WORK/err")"
 		return
 	fi
 	log_mark
-	if ! census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" --max-file 1048576 2>"$WORK/err"; then
+	if ! census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" --max-file $((4 << 20)) 2>"$WORK/err"; then
 		not_ok "$name" "$FSTYPE: $(cat "$WORK/err")"
 		log_since | tail -n 5 | sed 's/^/#   /'
 		return
@@ -55,6 +55,17 @@ recovered() {
 	check "$name, clean" e2fsck -fn /dev/ram1
 }
 
+# cut_and_recovered NAME CUT_OFF-ARGUMENTS...
+cut_and_recovered() {
+	local name=$1
+	shift
+	if cut_off "$@"; then
+		recovered "$name"
+	else
+		not_ok "$name" "no recovery needed: the test has nothing to test"
+	fi
+}
+
 # The part of a device that the 64 MiB file systems use; the device itself is far larger.
 sum() { head -c 64M "$1" | md5sum; }
 
@@ -73,21 +84,18 @@ LIST
 while read -r name size mkfs; do
 	for flags in 1 2; do
 		# shellcheck disable=SC2086
-		if cut_off $flags 0 "$size" $mkfs </dev/null; then
-			recovered "$name-flags-$flags"
-		else
-			not_ok "$name-flags-$flags" "no recovery needed: the test has nothing to test"
-		fi
+		cut_and_recovered "$name-flags-$flags" $flags 0 "$size" $mkfs </dev/null
 	done
 done < <(configurations)
 
-CUT_OPTIONS=data=writeback,journal_checksum,journal_async_commit cut_off 2 0 64M -t ext4 -b 4096 -O ^metadata_csum &&
-	recovered journal-async-commit
+CUT_OPTIONS=data=writeback,journal_checksum,journal_async_commit
+cut_and_recovered journal-async-commit 2 0 64M -t ext4 -b 4096 -O ^metadata_csum
+CUT_OPTIONS=
 
 # Orphans: open and unlinked when it was cut off. They are in no directory; statfs and fsck may see them.
 ORPHANS=1
-cut_off 1 5 64M -t ext4 -b 4096 && recovered "orphan file"
-cut_off 1 5 64M -t ext4 -b 4096 -O ^orphan_file && recovered "orphan list"
+cut_and_recovered "orphan file" 1 5 64M -t ext4 -b 4096
+cut_and_recovered "orphan list" 1 5 64M -t ext4 -b 4096 -O ^orphan_file
 ORPHANS=
 
 # External journal, on ram2: not replayed yet, so what has to be recovered is refused, and named.
@@ -102,8 +110,10 @@ if cut_off 2 0 64M -t ext4 -b 4096 -J device=/dev/ram2; then
 	else
 		logged "external journal" "external journals are not supported yet .try mounting with noload."
 	fi
-	compare "external journal, noload" /dev/ram1 noload --max-file 1048576
+	compare "external journal, noload" /dev/ram1 noload --max-file $((4 << 20))
 	equal "external journal, nothing written" "$(sum /dev/ram1)" "$before"
+else
+	not_ok "external journal" "no recovery needed"
 fi
 
 # --- the rules ---
@@ -122,8 +132,8 @@ if cut_off 2 0 64M -t ext4 -b 4096; then
 	umount "$MNT"
 	blockdev --setrw /dev/ram1
 	# Without replay what is there is what was written back: the same for both.
-	census_of ext4 /dev/ram1 noload "$WORK/c" --max-file 1048576
-	census_of "$FSTYPE" /dev/ram1 noload "$WORK/r" --max-file 1048576
+	census_of ext4 /dev/ram1 noload "$WORK/c" --max-file $((4 << 20))
+	census_of "$FSTYPE" /dev/ram1 noload "$WORK/r" --max-file $((4 << 20))
 	check "noload: the same without replay" cmp "$WORK/c" "$WORK/r"
 	equal "noload writes nothing" "$(sum /dev/ram1)" "$sum"
 	check "norecovery" mount -t "$FSTYPE" -o ro,norecovery /dev/ram1 "$MNT"
@@ -171,5 +181,7 @@ if cut_off 2 0 64M -t ext4 -b 4096; then
 		check "damaged journal ($what): noload reads" mount -t "$FSTYPE" -o ro,noload /dev/ram1 "$MNT"
 		umount "$MNT"
 	done
+else
+	not_ok "damaged journal" "no recovery needed"
 fi
 finish

@@ -115,7 +115,7 @@ one() {
 		return
 	}
 	umount "$MNT"
-	compare "matrix-$name" /dev/ram0 "" --max-file $((2 << 20))
+	compare "matrix-$name" /dev/ram0 "" --max-file $((4 << 20))
 	check "fsck-$name" e2fsck -fn /dev/ram0
 	[ -z "${VERBOSE:-}" ] || sed 's/^/# /' "$WORK/fill"
 }
