@@ -58,6 +58,24 @@ for i in 1 4 8; do
 	walk "inline directory, $i" "names/inline-$i" -d 1
 done
 
+# An index of three levels, which only large_dir allows.
+make_fs /dev/ram0 128M -t ext4 -b 1024 -O large_dir
+mount -t ext4 /dev/ram0 "$MNT"
+fill --only crowd --seed "$SEED" --crowd 52000 "$MNT" | sed 's/^/# /'
+umount "$MNT"
+debugfs -R 'htree_dump crowd' /dev/ram0 2>/dev/null >"$WORK/htree"
+check "three levels" grep -q 'Indirect levels: 2' "$WORK/htree"
+walk "three levels, in order" crowd
+listed=
+for type in ext4 "$FSTYPE"; do
+	mount -t "$type" -o ro /dev/ram0 "$MNT"
+	# A lookup for each name, in an order that is not the index's.
+	# shellcheck disable=SC2012
+	listed+=" $(ls -l "$MNT/crowd" | md5sum | cut -c 1-32)"
+	umount "$MNT"
+done
+equal "three levels, names looked up" "${listed##* }" "$(cut -d ' ' -f 2 <<<"$listed")"
+
 # A handle made by one mount works after the next, with nothing in the caches: C ext4's too.
 # (census prints each handle, so that the matrix compares them between the drivers.)
 

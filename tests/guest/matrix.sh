@@ -49,6 +49,7 @@ no-orphan-file   128M - -                 -t ext4 -b 4096 -O ^orphan_file
 fast-commit      128M - -                 -t ext4 -b 4096 -O fast_commit
 mmp              128M - -                 -t ext4 -b 4096 -O mmp
 stable-inodes    128M - -                 -t ext4 -b 4096 -O stable_inodes
+deep-1k          160M - --extents=30000  -t ext4 -b 1024 -N 8000
 large-dir-1k     160M - --names=5000      -t ext4 -b 1024 -O large_dir -N 40000
 hash-legacy      128M - -                 -t ext4 -b 4096
 hash-tea         128M - -                 -t ext4 -b 4096

@@ -142,6 +142,7 @@ static const struct section {
 } sections[] = {
 	{ "names", fill_names },   { "files", fill_files },   { "extents", fill_extents },
 	{ "inodes", fill_inodes }, { "xattrs", fill_xattrs }, { "bulk", fill_bulk },
+	{ "crowd", fill_crowd },
 };
 
 int main(int argc, char **argv)
@@ -149,7 +150,7 @@ int main(int argc, char **argv)
 	static const struct option longs[] = {
 		{ "seed", 1, NULL, 's' },  { "names", 1, NULL, 'n' }, { "bulk", 1, NULL, 'b' },
 		{ "big", 1, NULL, 'B' },   { "extents", 1, NULL, 'e' },
-		{ "only", 1, NULL, 'o' },  { "verity", 0, NULL, 'v' }, { NULL, 0, NULL, 0 },
+		{ "only", 1, NULL, 'o' },  { "crowd", 1, NULL, 'c' },  { "verity", 0, NULL, 'v' }, { NULL, 0, NULL, 0 },
 	};
 	const char *only = NULL;
 	struct timespec a, b;
@@ -166,13 +167,14 @@ int main(int argc, char **argv)
 		case 'B': par.big = (unsigned int)v; break;
 		case 'e': par.extents = (unsigned int)v; break;
 		case 'o': only = optarg; break;
+		case 'c': par.crowd = (unsigned int)v; break;
 		case 'v': par.verity = true; break;
 		default: optind = argc; break;
 		}
 	}
 	if (optind + 1 != argc) {
 		fputs("usage: fill [--seed N] [--names N] [--bulk N] [--big MiB] [--extents N]\n"
-		      "            [--verity] [--only SECTION] DIR\n"
+		      "            [--crowd N] [--verity] [--only SECTION] DIR\n"
 		      "sections:", stderr);
 		for (size_t i = 0; i < sizeof(sections) / sizeof(*sections); i++)
 			fprintf(stderr, " %s", sections[i].name);

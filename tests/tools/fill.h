@@ -25,6 +25,7 @@ struct parameters {
 	unsigned int big;	/* MiB of the big file */
 	unsigned int extents;	/* blocks written with gaps, for a deep extent tree */
 	uint32_t bs;		/* file system block size, bytes */
+	unsigned int crowd;	/* links to one file, with long names in one directory */
 	bool verity;
 };
 
@@ -51,6 +52,7 @@ void put_data(int fd, const char *path, uint64_t off, uint64_t len);
 void file_of(const char *path, uint64_t len);
 
 void fill_names(void);
+void fill_crowd(void);
 void fill_files(void);
 void fill_extents(void);
 void fill_inodes(void);

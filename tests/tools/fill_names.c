@@ -61,6 +61,26 @@ static void odd_names(const char *dir)
 	}
 }
 
+/* A directory that is large in blocks and costs few inodes: for an index of three levels. */
+void fill_crowd(void)
+{
+	char name[256], file[32] = "";
+
+	if (par.crowd)
+		make_dir("crowd");
+	for (unsigned int i = 0; i < par.crowd; i++) {
+		int head = snprintf(name, sizeof(name), "%x", i);
+
+		/* An inode has at most 65000 links. */
+		if (i % 60000 == 0) {
+			strcpy(file, fmt("crowd-file-%u", i / 60000));
+			touch(file);
+		}
+		letters(name + head, 200 + below(50));
+		TRY(link(file, fmt("crowd/%s", name)), file);
+	}
+}
+
 void fill_names(void)
 {
 	char deep[400] = "names/deep";
