@@ -80,6 +80,7 @@ where
                 let len = u64::from(len.max(1)).wrapping_shl(bits);
                 *position = start.saturating_add(len);
                 trusted = true;
+                dir.blocks.relax()?;
                 continue;
             }
             Err(Failure::Bad(what)) => {

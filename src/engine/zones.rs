@@ -19,7 +19,7 @@
 use crate::ondisk::search::partition_point;
 use core::ops::{Deref, DerefMut};
 
-use crate::ondisk::group::{GroupDesc, GroupError};
+use crate::ondisk::group::{GroupError, Places};
 use crate::ondisk::{FsBlock, Geometry, Group, Ino};
 
 /// A run of physical blocks that belong to the file system itself.
@@ -95,27 +95,27 @@ impl Zone {
 }
 
 /// Walks all groups and passes their metadata to `push`, not sorted: heads of groups, bitmaps and
-/// inode tables. `desc` reads a group's descriptor.
+/// inode tables. `places` reads a group's descriptor.
 ///
-/// Errors: what `desc` and `push` return.
-pub fn collect<'a, E>(
+/// Errors: what `places` and `push` return.
+pub fn collect<E>(
     geo: &Geometry,
-    mut desc: impl FnMut(Group) -> Result<GroupDesc<'a>, E>,
+    mut places: impl FnMut(Group) -> Result<Places, E>,
     mut push: impl FnMut(Zone) -> Result<(), E>,
 ) -> Result<(), E> {
     // One open run per kind: the same kind of neighbouring groups is often side by side.
     let mut open = [Zone::default(); 4];
     for number in 0..geo.groups_count() {
         let group = Group::new(number);
-        let desc = desc(group)?;
+        let places = places(group)?;
         let head = geo
             .base_meta_run(group)
             .map_or(Zone::default(), |(b, n)| Zone::new(b, n));
         let next = [
             head,
-            Zone::new(desc.block_bitmap(), 1),
-            Zone::new(desc.inode_bitmap(), 1),
-            Zone::new(desc.inode_table(), geo.itable_blocks_per_group()),
+            Zone::new(places.block_bitmap, 1),
+            Zone::new(places.inode_bitmap, 1),
+            Zone::new(places.inode_table, geo.itable_blocks_per_group()),
         ];
         for (open, next) in open.iter_mut().zip(next) {
             if next.is_empty() {

@@ -31,6 +31,10 @@ pub(crate) fn get(inode: &VfsInode, kind: AclKind) -> Result<Option<PosixAcl>> {
         Err(e) if e == ENODATA => return Ok(None),
         Err(e) => return Err(e),
     };
+    // Larger than any call can pass: not made by this or another kernel, and not to be allocated.
+    if len > xattr::SIZE_MAX {
+        return Err(EINVAL);
+    }
     // The VFS may ask while it walks a path on behalf of reclaim.
     let _nofs = NoFs::new();
     let mut memory = KVVec::from_elem(0u8, len, GFP_KERNEL)?;

@@ -8,7 +8,10 @@
 
 use super::{Sb, VfsInode};
 use crate::{
-    linux::super_block::{message, Level},
+    linux::{
+        fserror,
+        super_block::{message, Level},
+    },
     ondisk::Corrupt,
 };
 use kernel::prelude::*;
@@ -38,9 +41,14 @@ impl Fault {
     /// The errno of the fault, after reporting damage to inode `ino`'s metadata.
     #[cold]
     pub(crate) fn report(self, sb: &Sb, ino: u64, what: &'static str) -> Error {
+        self.report_to(sb, ino, None, what)
+    }
+
+    fn report_to(self, sb: &Sb, ino: u64, inode: Option<&VfsInode>, what: &'static str) -> Error {
         match self {
             Self::Errno(e) => e,
             Self::Corrupt(c) => {
+                fserror::metadata(sb, inode, EUCLEAN);
                 sb.info().errors.note(sb, ino, what, Some(c));
                 if sb.info().errors.may_print() {
                     message(
@@ -57,6 +65,6 @@ impl Fault {
     /// As [`report`](Self::report), for `inode`.
     #[cold]
     pub(crate) fn report_inode(self, inode: &VfsInode, what: &'static str) -> Error {
-        self.report(inode.super_block(), inode.ino(), what)
+        self.report_to(inode.super_block(), inode.ino(), Some(inode), what)
     }
 }

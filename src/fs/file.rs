@@ -31,6 +31,11 @@ impl FileOps for File {
     type Read = Read;
     type Report = Report;
 
+    fn has_verity(inode: &VfsInode) -> bool {
+        let geo = &inode.super_block().info().geometry;
+        geo.has(RoCompat::VERITY)
+    }
+
     fn max_bytes(inode: &VfsInode) -> i64 {
         let geo = &inode.super_block().info().geometry;
         let max = match inode.data().map_kind {
@@ -157,6 +162,9 @@ pub(crate) fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
 
 /// FIEMAP, of the file's data or of its extended attributes.
 pub(crate) fn fiemap(inode: &VfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {
+    if i64::try_from(start).is_ok_and(|start| start > <File as FileOps>::max_bytes(inode)) {
+        return Err(EFBIG);
+    }
     if info.take_cache_flag() {
         map::precache(inode)?;
     }

@@ -39,7 +39,7 @@ use crate::{
         Corrupt, FsBlock, Ino,
     },
 };
-use core::{mem::offset_of, ops::Range};
+use core::{mem::offset_of, ops::Range, sync::atomic::AtomicU32};
 use kernel::{prelude::*, static_lock_class, sync::aref::ARef};
 
 /// How the blocks of a file are mapped.
@@ -73,6 +73,8 @@ pub(crate) struct InodeInfo {
     /// Known ranges of the file when they are more than two.
     #[pin]
     pub(crate) store: RangeTree,
+    /// How many ranges were put into `store`, at most; under `data_sem`.
+    pub(crate) stored: AtomicU32,
     /// Serialises changes of the block map and of what is known about it.
     #[pin]
     pub(crate) data_sem: RwSem,
@@ -103,6 +105,7 @@ impl InodeInfo {
             map: InlineMap::new(),
             seq: SeqCount::new(),
             store <- RangeTree::new(),
+            stored: AtomicU32::new(0),
             data_sem <- RwSem::new(c"rext4 data_sem", static_lock_class!()),
             xattr_block: None,
             has_body_xattrs: false,
@@ -287,6 +290,11 @@ fn fill(
         map_kind,
         raw.i_block(),
     )?;
+    if let Some(block) = raw.xattr_block() {
+        if !sbi.allows(ino.get().into(), block, 1) {
+            return Err(Corrupt::from(InodeError::BadXattrBlock).into());
+        }
+    }
 
     let time = |t: Timestamp| (t.secs, t.nanos);
     new.set_attributes(&Attributes {

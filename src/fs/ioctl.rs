@@ -5,8 +5,8 @@
 //! FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FIEMAP, FIBMAP and others come through operations
 //! of their own; here are those that only the file system can answer.
 
-use super::VfsInode;
-use crate::linux::{file::UserArg, ioctl as nr};
+use super::{inode::MapKind, map, VfsInode};
+use crate::linux::{capability, file::UserArg, ioctl as nr};
 use kernel::prelude::*;
 
 /// Answers `cmd`.
@@ -16,8 +16,15 @@ use kernel::prelude::*;
 pub(crate) fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
     let info = inode.super_block().info();
     match cmd {
-        nr::FS_IOC_GETVERSION | nr::EXT4_IOC_GETVERSION => {
-            arg.write(&inode.generation().to_ne_bytes())
+        nr::FS_IOC_GETVERSION
+        | nr::EXT4_IOC_GETVERSION
+        | nr::FS_IOC32_GETVERSION
+        | nr::EXT4_IOC32_GETVERSION => arg.write(&inode.generation().to_ne_bytes()),
+        nr::EXT4_IOC_PRECACHE_EXTENTS => {
+            if inode.data().map_kind == MapKind::Extents {
+                map::precache(inode)?;
+            }
+            Ok(0)
         }
         nr::FS_IOC_GETFSLABEL => {
             // A label of at most 16 bytes in a field of 256, padded with zeroes.
@@ -29,12 +36,22 @@ pub(crate) fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
         }
         nr::EXT4_IOC_GETFSUUID => uuid(info.geometry.uuid(), arg),
         // As ext4: the generation is in every checksum of the inode's blocks.
-        nr::FS_IOC_SETVERSION | nr::EXT4_IOC_SETVERSION if info.geometry.csum_seed().is_some() => {
+        nr::FS_IOC_SETVERSION
+        | nr::EXT4_IOC_SETVERSION
+        | nr::FS_IOC32_SETVERSION
+        | nr::EXT4_IOC32_SETVERSION
+            if info.geometry.csum_seed().is_some() =>
+        {
             Err(ENOTTY)
+        }
+        nr::EXT4_IOC_SETFSUUID | nr::FS_IOC_SETFSLABEL | nr::FITRIM if !capability::sys_admin() => {
+            Err(EPERM)
         }
         nr::EXT4_IOC_SETFSUUID
         | nr::FS_IOC_SETVERSION
         | nr::EXT4_IOC_SETVERSION
+        | nr::FS_IOC32_SETVERSION
+        | nr::EXT4_IOC32_SETVERSION
         | nr::FS_IOC_SETFSLABEL
         | nr::FITRIM => Err(EROFS),
         _ => Err(ENOTTY),

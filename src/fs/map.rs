@@ -26,7 +26,13 @@ use crate::{
     linux::{buffer::Verified, maple::RangeTree, nofs::NoFs},
     ondisk::{Corrupt, FileBlock},
 };
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
+
+/// An inode's cache is emptied when it may hold more ranges than this, some 2 MiB: a map is known
+/// to lead in circles, or is of a size that is better looked up again than kept. What is on disk
+/// can be read at any time.
+const MAX_RANGES: u32 = 1 << 16;
 
 impl InodeInfo {
     #[inline]
@@ -67,15 +73,22 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
     if let Some(found) = cache.lookup(at) {
         return Ok((found, info.seq.current()));
     }
+    let mut stored = info.stored.load(Relaxed);
+    if stored > MAX_RANGES {
+        info.seq.write(|| cache.clear());
+        stored = 0;
+    }
     let found = walk(inode, info, at, |m| {
         if !cache.knows(m) {
+            stored = stored.saturating_add(1);
             // Without memory the cache just knows less.
             info.seq.write(|| {
                 let _ = cache.fill(m);
             });
         }
-    })
-    .map_err(|e| e.report_inode(inode, "block map"))?;
+    });
+    info.stored.store(stored, Relaxed);
+    let found = found.map_err(|e| e.report_inode(inode, "block map"))?;
     Ok((found, info.seq.current()))
 }
 

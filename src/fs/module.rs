@@ -17,13 +17,16 @@ pub(crate) struct Rext4 {
 impl kernel::Module for Rext4 {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let inodes = INODE_CACHE.create(c"rext4_inode_cache")?;
-        let own = KBox::pin_init(Registration::new::<Mount>(c"rext4", module), GFP_KERNEL)?;
-        own.set_dirs(TypeDirs::new(c"rext4", sysfs::FEATURES)?);
+        let dirs = TypeDirs::new(c"rext4", sysfs::FEATURES)?;
+        // What may fail comes before the first name that can be mounted: a failing module goes
+        // without asking whether somebody uses it already. The name ext4 may well be taken, the
+        // name rext4 is this module's alone, and the memory for it is here.
+        let memory = KBox::<Registration>::new_uninit(GFP_KERNEL)?;
         let mut compatible = [const { None }; 3];
         if crate::module_parameters::ext4.value() != 0 {
+            let dirs = TypeDirs::new(c"ext4", sysfs::FEATURES)?;
             let ext4 = KBox::pin_init(Registration::new::<Mount>(c"ext4", module), GFP_KERNEL)
                 .inspect_err(|_| pr_err!("the name ext4 is taken: is ext4.ko loaded?\n"))?;
-            let dirs = TypeDirs::new(c"ext4", sysfs::FEATURES)?;
             ext4.set_dirs(dirs.clone());
             let [first, others @ ..] = &mut compatible;
             *first = Some(ext4);
@@ -37,6 +40,8 @@ impl kernel::Module for Rext4 {
                 }
             }
         }
+        let own = memory.write_pin_init(Registration::new::<Mount>(c"rext4", module))?;
+        own.set_dirs(dirs);
         Ok(Self {
             _compatible: compatible,
             _own: own,

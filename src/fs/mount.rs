@@ -9,7 +9,7 @@
 use super::{
     inode::iget,
     journal,
-    options::{self, Opt, Options, Parsed, Toggles},
+    options::{self, MountedAs, Opt, Options, Parsed, Toggles},
     statfs::Super,
     super_info::SuperInfo,
     sysfs, Rext4Fs, Sb,
@@ -51,6 +51,7 @@ impl ContextOps for Mount {
     fn fill(ctx: &mut Parsed, mut new: NewSuper<'_, Rext4Fs>, fc: &FsContext) -> Result {
         let found = find_super(&mut new, ctx)?;
         check_features(&mut new, &found.raw)?;
+        check_kind(&new, MountedAs::of(fc), &found.raw.features())?;
         let options = Options::for_mount(fc, ctx, &found.raw, &found.geometry)?;
         options::require_rdonly(fc, new.is_rdonly())?;
 
@@ -68,7 +69,10 @@ impl ContextOps for Mount {
             sb = sb.replace(info)?;
         }
 
-        let root = iget(&sb, Ino::ROOT, Purpose::Path)
+        // As ext4: the root directory is itself whatever else the superblock says of its number.
+        let root = iget(&sb, Ino::ROOT, Purpose::Special)
+            // There is no root directory without links.
+            .map_err(|e| if e == ESTALE { EUCLEAN } else { e })
             .inspect_err(|_| message(Level::Err, sb.id(), fmt!("get root inode failed\n")))?;
         if !root.is_dir() || root.sectors() == 0 && !is_inline(&root) || root.size() == 0 {
             message(
@@ -241,6 +245,35 @@ fn check_features(new: &mut NewSuper<'_, Rext4Fs>, raw: &Superblock) -> Result {
         );
         return Err(EINVAL);
     }
+    Ok(())
+}
+
+/// Refuses what the drivers of ext2 and ext3, whose names the mount may have used, could not read.
+fn check_kind(new: &NewSuper<'_, Rext4Fs>, kind: MountedAs, features: &Features) -> Result {
+    let (name, old) = match kind {
+        MountedAs::Ext4 => return Ok(()),
+        MountedAs::Ext2 => ("ext2", features.are_of_ext2(new.is_rdonly())),
+        MountedAs::Ext3 => ("ext3", features.are_of_ext3(new.is_rdonly())),
+    };
+    if !old {
+        // A type that is only being tried; ext4 will be tried as well.
+        if !new.is_silent() {
+            message(
+                Level::Err,
+                new.id(),
+                fmt!(
+                    "couldn't mount as {} due to feature incompatibilities\n",
+                    name
+                ),
+            );
+        }
+        return Err(EINVAL);
+    }
+    message(
+        Level::Info,
+        new.id(),
+        fmt!("mounting {} file system using the ext4 subsystem\n", name),
+    );
     Ok(())
 }
 

@@ -23,12 +23,13 @@ use crate::{
         zones::{self, Zone, Zones},
     },
     linux::{
-        buffer::{Device, Verified},
+        buffer::{Buffer, Device, Verified},
+        sched::relax,
         super_block::{message, Level},
     },
     ondisk::{
         features::Compat,
-        group::GroupDesc,
+        group::{GroupDesc, GroupError},
         indirect::PointerBits,
         inode::{Inode, InodeFlags, Purpose, Refused},
         mount_state::OnError,
@@ -37,7 +38,13 @@ use crate::{
     },
 };
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use kernel::{new_mutex, page::PAGE_SIZE, prelude::*, sync::Mutex};
+use kernel::{
+    alloc::{flags::__GFP_NOWARN, Flags},
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::Mutex,
+};
 
 /// The private data of a superblock.
 pub(crate) struct SuperInfo {
@@ -146,68 +153,51 @@ impl SuperInfo {
         options: Options,
         lenient: bool,
     ) -> Result<Self> {
-        let table = read_descriptors(device, &geometry)?;
-        let desc_size = usize::from(geometry.desc_size());
-        let bytes = |group: Group| {
-            let start = (group.get() as usize).saturating_mul(desc_size);
-            table.get(start..).unwrap_or(&[])
-        };
-
+        let mut table = GroupTable::new(device, &geometry);
+        // First a look at all of them: what must not be mounted costs no memory.
+        table.check(id, lenient)?;
         let groups = geometry.groups_count();
-        let mut inode_tables = KVVec::with_capacity(groups as usize, GFP_KERNEL)?;
+        let mut inode_tables = KVVec::with_capacity(groups as usize, from_disk())?;
         let mut free_clusters = 0u64;
         let mut free_inodes = 0u64;
-        let mut complaints = 0u32;
         for number in 0..groups {
             let group = Group::new(number);
-            let verified = GroupDesc::verify(&geometry, group, bytes(group));
-            let complaint = verified.as_ref().err().copied();
-            let desc = verified.or_else(|e| {
-                if e.allows_reading() {
-                    GroupDesc::parse(&geometry, group, bytes(group))
-                } else {
-                    Err(e)
-                }
-            });
-            if let (Some(e), false) = (complaint, lenient) {
-                complaints = complaints.saturating_add(1);
-                // Enough to see what is wrong, also where every group is.
-                if complaints <= 10 {
-                    message(
-                        Level::Err,
-                        id,
-                        fmt!("group descriptor {}: {}\n", number, e.message()),
-                    );
-                }
-            }
-            match desc {
-                Ok(desc) => {
-                    free_clusters = free_clusters.saturating_add(desc.free_clusters().into());
-                    free_inodes = free_inodes.saturating_add(desc.free_inodes().into());
-                    vec::push(&mut inode_tables, desc.inode_table().get())?;
-                }
-                Err(_) if lenient => vec::push(&mut inode_tables, 0)?,
-                Err(_) => {
-                    message(Level::Err, id, fmt!("group descriptors corrupted!\n"));
-                    return Err(EUCLEAN);
-                }
-            }
+            let parsed = table.with(group, |bytes| {
+                GroupDesc::parse(&geometry, group, bytes).map(|desc| {
+                    (
+                        u64::from(desc.free_clusters()),
+                        u64::from(desc.free_inodes()),
+                        desc.inode_table().get(),
+                    )
+                })
+            })?;
+            let (clusters, inodes, inode_table) = match parsed {
+                Ok(facts) => facts,
+                Err(_) if lenient => (0, 0, 0),
+                Err(_) => return Err(EUCLEAN),
+            };
+            free_clusters = free_clusters.saturating_add(clusters);
+            free_inodes = free_inodes.saturating_add(inodes);
+            vec::push(&mut inode_tables, inode_table)?;
         }
 
-        let desc = |group| GroupDesc::parse(&geometry, group, bytes(group)).map_err(|_| EUCLEAN);
+        let mut places = |group| {
+            let places = |bytes: &[u8]| Ok(GroupDesc::parse(&geometry, group, bytes)?.places());
+            table.with(group, places)?.map_err(|_: GroupError| EUCLEAN)
+        };
         // Twice: to count the zones, and to keep them.
         let mut count = 0usize;
         let mut tally = |_| {
             count = count.saturating_add(1);
             Ok(())
         };
-        let collected = zones::collect(&geometry, desc, &mut tally);
+        let collected = zones::collect(&geometry, &mut places, &mut tally);
         // Whether the journal is needed is not decided here.
         let journal_blocks =
             journal_zones(device, &geometry, &raw, &inode_tables, &mut tally).unwrap_or(0);
-        let mut zones = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut zones = KVVec::with_capacity(count, from_disk())?;
         if collected.is_ok() {
-            zones::collect(&geometry, desc, |zone| vec::push(&mut zones, zone))?;
+            zones::collect(&geometry, &mut places, |zone| vec::push(&mut zones, zone))?;
             if journal_blocks != 0 {
                 journal_zones(device, &geometry, &raw, &inode_tables, &mut |zone| {
                     vec::push(&mut zones, zone)
@@ -220,6 +210,8 @@ impl SuperInfo {
         } else if !lenient {
             return Err(EUCLEAN);
         }
+
+        drop(table);
 
         let pointer_bits = PointerBits::from_block_bits(geometry.block_bits()).ok_or(EINVAL)?;
         let zones = match Zones::build(&geometry, zones) {
@@ -268,22 +260,82 @@ impl SuperInfo {
     }
 }
 
-/// Copies all group descriptors into memory: what is checked is then what is used.
-///
-/// Errors: EIO, ENOMEM; EUCLEAN for a descriptor block that is not on the device.
-fn read_descriptors(device: Device<'_>, geometry: &Geometry) -> Result<KVVec<u8>> {
-    let blocks = geometry.gdt_blocks();
-    let per_block =
-        (geometry.descs_per_block() as usize).saturating_mul(geometry.desc_size().into());
-    let mut table = KVVec::with_capacity(per_block.saturating_mul(blocks as usize), GFP_KERNEL)?;
-    for nr in 0..blocks {
-        let block = geometry.gdt_block(nr).ok_or(EUCLEAN)?;
-        let buffer = device.read(block.get())?;
-        for byte in buffer.get(..per_block).ok_or(EUCLEAN)? {
-            vec::push(&mut table, *byte)?;
+/// For memory whose size the disk says: if there is not so much that is no reason for a warning.
+fn from_disk() -> Flags {
+    GFP_KERNEL | __GFP_NOWARN
+}
+
+/// The group descriptors, read block by block: the table may be of any size.
+struct GroupTable<'a> {
+    device: Device<'a>,
+    geometry: &'a Geometry,
+    /// The block that was used last.
+    held: Option<(u32, Buffer<'a>)>,
+}
+
+impl<'a> GroupTable<'a> {
+    fn new(device: Device<'a>, geometry: &'a Geometry) -> Self {
+        Self {
+            device,
+            geometry,
+            held: None,
         }
     }
-    Ok(table)
+
+    /// Calls `f` with the descriptor of `group`.
+    ///
+    /// Errors: EIO; EUCLEAN for a descriptor block that is not on the device; ERESTARTSYS.
+    fn with<R>(&mut self, group: Group, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        let per_block = self.geometry.descs_per_block().max(1);
+        let (nr, at) = (group.get() / per_block, group.get() % per_block);
+        let buffer = match self.held.take() {
+            Some((held, buffer)) if held == nr => buffer,
+            _ => {
+                relax()?;
+                let block = self.geometry.gdt_block(nr).ok_or(EUCLEAN)?;
+                self.device.read(block.get())?
+            }
+        };
+        let size = usize::from(self.geometry.desc_size());
+        let start = (at as usize).saturating_mul(size);
+        let bytes = buffer.get(start..start.saturating_add(size));
+        let result = f(bytes.unwrap_or(&[]));
+        self.held = Some((nr, buffer));
+        Ok(result)
+    }
+
+    /// Verifies every descriptor and complains of the bad ones.
+    ///
+    /// Errors: as `with`; EUCLEAN (reported) for one that cannot be used, unless `lenient`.
+    fn check(&mut self, id: &[u8], lenient: bool) -> Result {
+        let geometry = self.geometry;
+        let mut complaints = 0u32;
+        for number in 0..geometry.groups_count() {
+            let group = Group::new(number);
+            let verify = |bytes: &[u8]| GroupDesc::verify(geometry, group, bytes).err();
+            let Some(e) = self.with(group, verify)? else {
+                continue;
+            };
+            if lenient {
+                continue;
+            }
+            complaints = complaints.saturating_add(1);
+            // Enough to see what is wrong, also where every group is.
+            if complaints <= 10 {
+                let text = e.message();
+                message(
+                    Level::Err,
+                    id,
+                    fmt!("group descriptor {}: {}\n", number, text),
+                );
+            }
+            if !e.allows_reading() {
+                message(Level::Err, id, fmt!("group descriptors corrupted!\n"));
+                return Err(EUCLEAN);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The most pieces of a journal that are guarded. mkfs makes a few; an image may be made up to

@@ -14,7 +14,7 @@ use super::{
     Rext4Fs, Sb,
 };
 use crate::linux::{
-    capability,
+    capability, fserror,
     super_block::{message, Level},
     surfaces::{feature, Driver, SuperSurfaces},
     sysfs::{Attribute, Page, Text},
@@ -142,6 +142,7 @@ fn trigger_error(sb: &Sb, text: Text<'_>) -> Result {
             sb.id(),
             fmt!("error: {}\n", BStr::from_bytes(text)),
         );
+        fserror::metadata(sb, None, EUCLEAN);
         sb.info().errors.note(sb, 0, "trigger_fs_error", None);
     }
     Ok(())

@@ -45,6 +45,9 @@ use crate::{
 };
 use kernel::prelude::*;
 
+/// The largest value that a system call passes, in bytes (`XATTR_SIZE_MAX`).
+pub(crate) const SIZE_MAX: usize = 65536;
+
 /// Size of an inode's fields in front of the extra ones, in bytes.
 const BASE_SIZE: usize = 128;
 /// The longest name that an entry can hold, in bytes and without the prefix.

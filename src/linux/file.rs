@@ -9,12 +9,13 @@ use super::{
     bindings,
     fs_type::FileSystem,
     inode::{when, Inode},
+    ioctl as nr,
     iomap::{self, IomapOps, IomapTable},
 };
 use core::{marker::PhantomData, mem::MaybeUninit, ptr};
 use kernel::{
     error::{from_result, VTABLE_DEFAULT_ERROR},
-    ffi::{c_int, c_long, c_uint, c_ulong},
+    ffi::{c_int, c_long, c_uint, c_ulong, c_void},
     prelude::*,
     uaccess::{UserPtr, UserSlice},
 };
@@ -37,7 +38,9 @@ pub(crate) trait FileOps: 'static {
     fn open(_inode: &Inode<Self::Fs>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
-    /// ioctl(2); ENOTTY for a command that is not known.
+    /// Whether files of this file system can have fs-verity; its commands give EOPNOTSUPP if not.
+    fn has_verity(inode: &Inode<Self::Fs>) -> bool;
+    /// ioctl(2), but for fs-verity's commands; ENOTTY for one that is not known.
     fn ioctl(inode: &Inode<Self::Fs>, cmd: u32, arg: UserArg) -> Result<isize>;
     /// fsync(2) and fdatasync(2).
     fn fsync(inode: &Inode<Self::Fs>) -> Result;
@@ -225,12 +228,23 @@ pub(super) unsafe extern "C" fn ioctl<T: FileOps>(
     cmd: c_uint,
     arg: c_ulong,
 ) -> c_long {
-    let ret: Result<isize> = T::ioctl(
-        // SAFETY: the VFS holds the file, and the file its inode.
-        unsafe { Inode::from_raw((*file).f_inode) },
-        cmd,
-        UserArg(arg),
-    );
+    // SAFETY: the VFS holds the file, and the file its inode.
+    let inode = unsafe { Inode::from_raw((*file).f_inode) };
+    if nr::is_verity(cmd) {
+        if !T::has_verity(inode) {
+            return EOPNOTSUPP.to_errno() as c_long;
+        }
+        let arg = ptr::with_exposed_provenance_mut::<c_void>(arg);
+        // SAFETY: the file is held; the callees check the user's address and what it points to.
+        let ret = unsafe {
+            match cmd {
+                nr::FS_IOC_MEASURE_VERITY => bindings::fsverity_ioctl_measure(file, arg),
+                _ => bindings::fsverity_ioctl_read_metadata(file, arg),
+            }
+        };
+        return ret as c_long;
+    }
+    let ret: Result<isize> = T::ioctl(inode, cmd, UserArg(arg));
     match ret {
         Ok(n) => n as c_long,
         Err(e) => e.to_errno() as c_long,

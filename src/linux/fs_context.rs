@@ -16,9 +16,11 @@ mod params;
 pub(crate) use params::{parse_text, Choices, Given, Param, ParamTable, Specs, Value};
 
 use super::{
-    bindings, cstr,
+    bindings,
+    buffer::Device,
+    cstr,
     fs_type::FileSystem,
-    super_block::{message, Level, NewSuper, SuperBlock},
+    super_block::{forget_buffers, message, Level, NewSuper, SuperBlock},
 };
 use core::{marker::PhantomData, mem::MaybeUninit, ptr};
 use kernel::{
@@ -261,7 +263,8 @@ impl<C: ContextOps> ContextVtable<C> {
                     Self::context(fc),
                     NewSuper::new(sb),
                     FsContext::from_raw(fc),
-                )?;
+                )
+                .inspect_err(|_| forget_buffers(Device::of_super(sb)))?;
             }
             Ok(0)
         })

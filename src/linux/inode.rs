@@ -423,13 +423,12 @@ impl<F: FileSystem> InodeCache<F> {
 
 impl<F: FileSystem> Drop for InodeCacheGuard<F> {
     fn drop(&mut self) {
+        // SAFETY: this may sleep. The inodes of the last superblock are freed by RCU callbacks,
+        // which take the cache from its place: only after the last of them may that be empty.
+        unsafe { bindings::rcu_barrier() };
         let cache = self.0 .0.swap(ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: no superblock of the type is left, so all inodes are dead; those whose freeing
-        // waits for a grace period are waited for here.
-        unsafe {
-            bindings::rcu_barrier();
-            bindings::kmem_cache_destroy(cache);
-        }
+        // SAFETY: no superblock of the type is left, and all its inodes have been freed.
+        unsafe { bindings::kmem_cache_destroy(cache) };
     }
 }
 

@@ -2,8 +2,28 @@
 
 //! Numbers of ioctl commands, as `_IOR` and its kin make them (asm-generic/ioctl.h).
 
-use kernel::ioctl::{_IOR, _IOW, _IOWR};
+use kernel::ioctl::{_IO, _IOR, _IOW, _IOWR};
 
+/// Digest of a file that is under fs-verity; the argument starts with two 16-bit words.
+pub(super) const FS_IOC_MEASURE_VERITY: u32 = _IOWR::<[u16; 2]>(b'f' as u32, 134);
+/// Merkle tree, descriptor or signature of such a file; five 64-bit words.
+pub(super) const FS_IOC_READ_VERITY_METADATA: u32 = _IOWR::<[u64; 5]>(b'f' as u32, 135);
+
+/// Whether fs/verity answers `cmd`.
+pub(super) fn is_verity(cmd: u32) -> bool {
+    cmd == FS_IOC_MEASURE_VERITY || cmd == FS_IOC_READ_VERITY_METADATA
+}
+
+/// Reads a file's extents into the extent status cache.
+pub(crate) const EXT4_IOC_PRECACHE_EXTENTS: u32 = _IO(b'f' as u32, 18);
+/// What 32-bit tasks call the four commands below, whose argument is a `long` by name only.
+pub(crate) const FS_IOC32_GETVERSION: u32 = _IOR::<kernel::ffi::c_int>(b'v' as u32, 1);
+/// See [`FS_IOC32_GETVERSION`].
+pub(crate) const FS_IOC32_SETVERSION: u32 = _IOW::<kernel::ffi::c_int>(b'v' as u32, 2);
+/// See [`FS_IOC32_GETVERSION`].
+pub(crate) const EXT4_IOC32_GETVERSION: u32 = _IOR::<kernel::ffi::c_int>(b'f' as u32, 3);
+/// See [`FS_IOC32_GETVERSION`].
+pub(crate) const EXT4_IOC32_SETVERSION: u32 = _IOW::<kernel::ffi::c_int>(b'f' as u32, 4);
 /// Generation of an inode.
 pub(crate) const FS_IOC_GETVERSION: u32 = _IOR::<kernel::ffi::c_long>(b'v' as u32, 1);
 /// Sets the generation.

@@ -19,6 +19,7 @@ pub(crate) mod file;
 pub(crate) mod fileattr;
 pub(crate) mod fs_context;
 pub(crate) mod fs_type;
+pub(crate) mod fserror;
 pub(crate) mod inode;
 pub(crate) mod ioctl;
 pub(crate) mod iomap;

@@ -203,6 +203,13 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
     /// `raw` must be the superblock that `get_tree_bdev` passes to its callback, exclusively the
     /// caller's for `'a`.
     pub(super) unsafe fn new(raw: *mut bindings::super_block) -> Self {
+        // A device's name may have a slash (`etherd/e0.0`); it is a file's name in sysfs and proc.
+        // SAFETY: by contract nobody else uses the superblock.
+        for byte in unsafe { &mut (*raw).s_id } {
+            if *byte == b'/' {
+                *byte = b'!';
+            }
+        }
         Self {
             raw,
             _p: PhantomData,
@@ -303,6 +310,8 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
             sb.s_xattr = T::XATTR.as_ptr().cast();
             sb.s_export_op = T::EXPORT.cast();
             bindings::set_verity_operations(self.raw, T::VERITY);
+            // Nothing stands against pre-content events: all reads go through the page cache's.
+            sb.s_iflags |= bindings::SB_I_ALLOW_HSM as usize;
             sb.s_magic = facts.magic;
             sb.s_maxbytes = facts.max_bytes;
             sb.s_max_links = facts.max_links;
@@ -380,6 +389,14 @@ pub(crate) trait SuperOps: 'static {
     fn put_super(sb: &SuperBlock<Self::Fs>);
 }
 
+/// Forgets what is in the buffer cache of the device, and above all that it was verified: the
+/// cache stays for as long as anybody has the device open, and others may write to it.
+pub(super) fn forget_buffers(device: super::buffer::Device<'_>) {
+    // A failed write has been reported to whoever asked for it.
+    let _ = device.sync();
+    device.invalidate();
+}
+
 struct SuperVtable<T: SuperOps>(PhantomData<T>);
 
 impl<T: SuperOps> SuperVtable<T> {
@@ -399,7 +416,9 @@ impl<T: SuperOps> SuperVtable<T> {
     /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
         // SAFETY: the VFS calls this with a superblock that had a root, so it was published.
-        T::put_super(unsafe { SuperBlock::from_raw(sb) });
+        let sb = unsafe { SuperBlock::<T::Fs>::from_raw(sb) };
+        T::put_super(sb);
+        forget_buffers(sb.device());
     }
 
     /// # Safety

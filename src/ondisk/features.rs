@@ -308,6 +308,29 @@ impl Features {
         self.ro_compat.without(WRITABLE_RO_COMPAT).first_name()
     }
 
+    /// Whether the driver of ext2 could mount this, read-only or (as far as it is known there)
+    /// writable.
+    pub fn are_of_ext2(&self, rdonly: bool) -> bool {
+        let incompat = Incompat::FILETYPE.union(Incompat::META_BG);
+        self.are_among(incompat, rdonly)
+    }
+
+    /// The same for ext3, which always has a journal.
+    pub fn are_of_ext3(&self, rdonly: bool) -> bool {
+        let incompat = Incompat::FILETYPE
+            .union(Incompat::META_BG)
+            .union(Incompat::RECOVER);
+        self.has(Compat::HAS_JOURNAL) && self.are_among(incompat, rdonly)
+    }
+
+    fn are_among(&self, incompat: Incompat, rdonly: bool) -> bool {
+        let ro_compat = RoCompat::SPARSE_SUPER
+            .union(RoCompat::LARGE_FILE)
+            .union(RoCompat::BTREE_DIR);
+        self.incompat.without(incompat).is_empty()
+            && (rdonly || self.ro_compat.without(ro_compat).is_empty())
+    }
+
     /// Whether any bit of any word is set (a revision 0 file system should have none).
     pub fn is_empty(&self) -> bool {
         self.compat.is_empty() && self.incompat.is_empty() && self.ro_compat.is_empty()

@@ -102,6 +102,17 @@ const INODE_UNINIT: u16 = 0x0001;
 const BLOCK_UNINIT: u16 = 0x0002;
 const INODE_ZEROED: u16 = 0x0004;
 
+/// Where a group's own metadata is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The block of the block (cluster) bitmap.
+    pub block_bitmap: FsBlock,
+    /// The block of the inode bitmap.
+    pub inode_bitmap: FsBlock,
+    /// The first block of the inode table.
+    pub inode_table: FsBlock,
+}
+
 /// A group descriptor whose positions have been checked; borrows the descriptor block.
 #[derive(Clone, Copy)]
 pub struct GroupDesc<'a> {
@@ -225,6 +236,16 @@ impl<'a> GroupDesc<'a> {
             self.low.inode_table,
             self.high.map(|h| h.inode_table),
         ))
+    }
+
+    /// The three of them.
+    #[inline]
+    pub fn places(&self) -> Places {
+        Places {
+            block_bitmap: self.block_bitmap(),
+            inode_bitmap: self.inode_bitmap(),
+            inode_table: self.inode_table(),
+        }
     }
 
     /// The `n`-th block of the inode table, as counted by

@@ -74,7 +74,7 @@ configurations() {
 journal-4k           64M  -t ext4 -b 4096
 journal-1k           64M  -t ext4 -b 1024
 journal-64k          256M -t ext4 -b 65536
-journal-csum-v2      64M  -t ext4 -b 4096 -O ^64bit
+journal-32bit        64M  -t ext4 -b 4096 -O ^64bit
 journal-nocsum       64M  -t ext4 -b 4096 -O ^metadata_csum
 journal-ext3         64M  -t ext3 -b 4096
 journal-ext3-1k      64M  -t ext3 -b 1024

@@ -98,11 +98,9 @@ impl Opened {
 
     pub fn zones(&self) -> Result<Zones<Vec<Zone>>, GroupError> {
         let mut list = Vec::new();
-        // Read once: the views borrow it.
-        let descs: Vec<Vec<u8>> = self.groups().map(|group| self.desc(group)).collect();
         zones::collect(
             &self.geo,
-            |group| GroupDesc::parse(&self.geo, group, &descs[group.get() as usize]),
+            |group| Ok(GroupDesc::parse(&self.geo, group, &self.desc(group))?.places()),
             |zone| {
                 list.push(zone);
                 Ok(())

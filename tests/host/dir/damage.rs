@@ -246,8 +246,10 @@ fn descending_hashes_do_not_make_readdir_endless() {
         });
     }
     dir.most_reads = 1000;
-    let result = dir.read_from(0, WIDE, 16, 10);
-    assert!(result.is_err() || result.is_ok());
+    // One hash in every leaf: some names come again and again, or the order is found to be bad; the
+    // reads are bounded (`most_reads` panics) either way.
+    let _ = dir.read_from(0, WIDE, 16, 10);
+    assert!(dir.reads.get() > 1);
     dir.reads.set(0);
     let _ = dir.lookup(b"nothing");
 }

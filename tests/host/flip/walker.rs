@@ -195,8 +195,8 @@ impl<'a> Walker<'a> {
     fn groups(&self, sb: &Superblock) {
         let count = self.geo.groups_count();
         let mut list = Vec::new();
-        let desc = |group| self.desc(group);
-        let collected = zones::collect(self.geo, desc, |zone| {
+        let places = |group| self.desc(group).map(|desc| desc.places());
+        let collected = zones::collect(self.geo, places, |zone| {
             assert!(!zone.is_empty());
             list.push(zone);
             Ok(())

@@ -118,12 +118,11 @@ fn unpack(path: &Path) -> Image {
     img
 }
 
+/// Ignored, so that a run without images is seen to have skipped it; tests/run.sh asks for it by name.
 #[test]
+#[ignore = "needs CORPUS"]
 fn every_image_of_the_corpus_is_read_as_far_as_it_goes() {
-    let Some(dir) = std::env::var_os("CORPUS") else {
-        println!("CORPUS is not set; only images that the tests damage themselves");
-        return;
-    };
+    let dir = std::env::var_os("CORPUS").expect("CORPUS names a folder of images");
     let entries = std::fs::read_dir(&dir).expect("read the corpus directory");
     let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
     paths.retain(|path| path.is_file() && path.to_string_lossy().contains(".img"));
