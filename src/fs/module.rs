@@ -24,10 +24,13 @@ impl kernel::Module for Rext4 {
         let memory = KBox::<Registration>::new_uninit(GFP_KERNEL)?;
         let mut compatible = [const { None }; 3];
         if crate::module_parameters::ext4.value() != 0 {
-            let dirs = TypeDirs::new(c"ext4", sysfs::FEATURES)?;
             let ext4 = KBox::pin_init(Registration::new::<Mount>(c"ext4", module), GFP_KERNEL)
                 .inspect_err(|_| pr_err!("the name ext4 is taken: is ext4.ko loaded?\n"))?;
-            ext4.set_dirs(dirs.clone());
+            // Whoever has the name has the directories of that name. Without, nothing is shown.
+            let dirs = TypeDirs::new(c"ext4", sysfs::FEATURES).ok();
+            if let Some(dirs) = &dirs {
+                ext4.set_dirs(dirs.clone());
+            }
             let [first, others @ ..] = &mut compatible;
             *first = Some(ext4);
             for (place, name) in others.iter_mut().zip([c"ext3", c"ext2"]) {
@@ -35,7 +38,9 @@ impl kernel::Module for Rext4 {
                 if let Ok(other) =
                     KBox::pin_init(Registration::new::<Mount>(name, module), GFP_KERNEL)
                 {
-                    other.set_dirs(dirs.clone());
+                    if let Some(dirs) = &dirs {
+                        other.set_dirs(dirs.clone());
+                    }
                     *place = Some(other);
                 }
             }

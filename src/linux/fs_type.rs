@@ -90,7 +90,11 @@ impl Registration {
                     (*place).kill_sb = Some(super_block::kill_sb::<C::Fs>);
                 }
                 // SAFETY: `place` is filled in, pinned, and stays until `drop`.
-                to_result(unsafe { bindings::register_filesystem(place) })
+                unsafe {
+                    lock_keys(place, bindings::lockdep_register_key);
+                    to_result(bindings::register_filesystem(place))
+                        .inspect_err(|_| lock_keys(place, bindings::lockdep_unregister_key))
+                }
             }),
             _pin: PhantomPinned,
         })
@@ -119,6 +123,35 @@ impl Registration {
     }
 }
 
+/// Calls `f` for each of the lock classes that a type has for its superblocks and inodes. lockdep
+/// takes them to be static, as types are in C; one in other memory has to be registered.
+///
+/// # Safety
+///
+/// `place` must be valid and no superblock of the type alive; `f` must be allowed for its keys.
+unsafe fn lock_keys(
+    place: *mut bindings::file_system_type,
+    f: unsafe extern "C" fn(*mut bindings::lock_class_key),
+) {
+    // SAFETY: by contract.
+    unsafe {
+        for key in [
+            &raw mut (*place).s_lock_key,
+            &raw mut (*place).s_umount_key,
+            &raw mut (*place).s_vfs_rename_key,
+            &raw mut (*place).i_lock_key,
+            &raw mut (*place).i_mutex_key,
+            &raw mut (*place).invalidate_lock_key,
+            &raw mut (*place).i_mutex_dir_key,
+        ] {
+            f(key);
+        }
+        for key in &mut (*place).s_writers_key {
+            f(key);
+        }
+    }
+}
+
 /// `init_fs_context`; the kernel crate knows the type of its argument by name only.
 ///
 /// # Safety
@@ -134,6 +167,9 @@ impl PinnedDrop for Registration {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: registered, by the type invariant. No superblock of this type is left: each
         // holds a reference on the module, and this runs when the module goes or never came up.
-        unsafe { bindings::unregister_filesystem(self.inner.get()) };
+        unsafe {
+            bindings::unregister_filesystem(self.inner.get());
+            lock_keys(self.inner.get(), bindings::lockdep_unregister_key);
+        }
     }
 }

@@ -161,6 +161,28 @@ while IFS= read -r -u 3 c && IFS= read -r -u 4 r; do
 done 3<"$WORK/options.ext4" 4<"$WORK/options.$FSTYPE"
 equal "every option was tried" "$n" "$(wc -l <"$WORK/list")"
 
+for option in bsddf minixdf; do
+	for type in ext4 "$FSTYPE"; do
+		mount -t "$type" -o "ro,$option" $dev "$MNT"
+		stat -f -c '%b %f %a %c %d' "$MNT" >"$WORK/statfs.$option.$type"
+		umount "$MNT"
+	done
+	check "statfs with $option" cmp "$WORK/statfs.$option.ext4" "$WORK/statfs.$option.$FSTYPE"
+done
+cmp -s "$WORK"/statfs.{bsddf,minixdf}.ext4 && not_ok "minixdf" "makes no difference"
+
+told=()
+# What fanotify is told: damage of a file, and what sysfs is asked to pretend.
+plain
+mount -t ext4 $dev "$MNT" && mkdir "$MNT/dir" && touch "$MNT/dir/file" && umount "$MNT"
+debugfs -w -R 'set_inode_field /dir flags 0x81000' $dev >/dev/null 2>&1
+for type in ext4 "$FSTYPE"; do
+	mount -t "$type" -o ro $dev "$MNT"
+	told[${#told[@]}]="$(fserror "$MNT" ls "$MNT/dir"); $(fserror "$MNT" sh -c "echo hi >/sys/fs/$type/ram0/trigger_fs_error")"
+	umount "$MNT"
+done
+equal "fanotify" "${told[1]}" "${told[0]}"
+
 if [ "$FSTYPE" = rext4 ]; then
 	refused "an unknown option" ro,nosuchoption "nosuchoption"
 	refused "data=journal" ro,data=journal "data=journal"
@@ -255,7 +277,15 @@ plain -O journal_dev 2>/dev/null || make_fs $dev 64M -b 4096 -O journal_dev
 # --- the module ---
 
 if [ "$FSTYPE" = rext4 ]; then
-	plain
+	# Many inodes: they are freed after a grace period, and the module has to wait for that.
+	plain -N 8000
+	mount -t ext4 $dev "$MNT" && fill --only bulk --bulk 6000 "$MNT" >/dev/null
+	umount "$MNT"
+	for i in 1 2 3; do
+		mount -t rext4 -o ro $dev "$MNT"
+		ls -lR "$MNT" >/dev/null
+		umount "$MNT" && rmmod rext4 && insmod "$REXT4_KO" || not_ok "rmmod right after umount" "turn $i"
+	done
 	mount -t rext4 -o ro $dev "$MNT"
 	ls -lR "$MNT" >/dev/null
 	rmmod rext4 2>/dev/null && not_ok "rmmod while mounted" "done" || ok "rmmod while mounted is refused"
@@ -287,6 +317,17 @@ if [ "$FSTYPE" = rext4 ]; then
 	umount "$MNT"
 	make_fs $dev 64M -t ext2
 	check "mount -t ext2" mount -t ext2 -o ro $dev "$MNT"
+	umount "$MNT"
+	refused_as() { # NAME TYPE REGEX
+		log_mark
+		mount -t "$2" -o ro $dev "$MNT" 2>/dev/null && umount "$MNT" && not_ok "$1" "was mounted" || logged "$1" "$3"
+	}
+	refused_as "ext2 without a journal is no ext3" ext3 "couldn't mount as ext3 due to feature"
+	plain
+	refused_as "ext4 is no ext2" ext2 "couldn't mount as ext2 due to feature"
+	refused_as "ext4 is no ext3" ext3 "couldn't mount as ext3 due to feature"
+	make_fs $dev 64M -t ext3
+	check "mount -t ext3" mount -t ext3 -o ro $dev "$MNT"
 	umount "$MNT"
 	check "rmmod again" rmmod rext4
 	log_mark
