@@ -48,9 +48,9 @@ survives() {
 		else
 			outcome+="[$options: refused] "
 			[ "$FSTYPE" != rext4 ] || in_log 'rext4|JBD2' || why="mount failed without a message"
-			# Bigalloc with a first data block: nothing says which cluster a block is in. C ext4 refuses
-			# it for writing only.
-			if [ "$options" = ro,noload ] && [ "$FSTYPE" = rext4 ] && [[ $name != *'feature bigalloc' ]] && mount -t ext4 -o "$options" "$dev" "$MNT" 2>/dev/null; then
+			# What is meant to differ: encryption is not supported yet; and of bigalloc with a first data
+			# block, where nothing says which cluster a block is in, C ext4 refuses the writing only.
+			if [ "$options" = ro,noload ] && [ "$FSTYPE" = rext4 ] && [[ $name != *'feature '@(bigalloc|encrypt) ]] && mount -t ext4 -o "$options" "$dev" "$MNT" 2>/dev/null; then
 				umount "$MNT"
 				why="C ext4 mounts it"
 			fi
@@ -258,7 +258,7 @@ zap_block -f /d -o 4 -l 2 -p 0xff 0
 zap_block -f /d -o 6 -l 1 -p 0xff 0
 zap_block -f /d -o 16 -l 2 -p 0 0
 zap_block -f /d -o 0 -l 4 -p 0xff 0
-zap_block -f /d -o 1012 -l 12 -p 0 0
+zap_block -f /d -o 1012 -l 12 -p 0xff 0
 zap_block -f /names/long 0
 zap_block -f /names/long -o 24 -l 1 -p 0xff 0
 zap_block -f /names/long -o 28 -l 1 -p 0xff 0
@@ -282,7 +282,9 @@ zap_block -f /names/long 2
 LIST
 	echo "zap_block $acl"
 	for field in "0 -l 64" "0 -l 4" "4 -l 4" "8 -l 4" "32 -l 1" "33 -l 1" "34 -l 2" "36 -l 4" "40 -l 4" "48 -l 1" "50 -l 2" "52 -l 4"; do
-		for value in 0xff 0; do echo "zap_block -o $field -p $value $acl"; done
+		echo "zap_block -o $field -p 0xff $acl"
+		# The number of an inode with the value is 0 as it is.
+		[[ $field = 36* ]] || echo "zap_block -o $field -p 0 $acl"
 	done
 }
 
