@@ -27,7 +27,7 @@ use crate::{
         fiemap::FiemapInfo,
         file::FileOps as _,
         fileattr::FileAttr,
-        inode::InodeOps,
+        inode_ops::InodeOps,
         stat::KStat,
         super_block::{message, Level},
         xattr::ListBuffer,

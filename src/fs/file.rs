@@ -13,7 +13,7 @@ use crate::{
         fiemap::FiemapInfo,
         file::{FileOps, UserArg},
         fileattr::FileAttr,
-        inode::InodeOps,
+        inode_ops::InodeOps,
         iomap,
         stat::{self, KStat},
         xattr::ListBuffer,

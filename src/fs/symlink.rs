@@ -5,7 +5,7 @@
 use super::{fault::Fault, file, io, map, Rext4Fs, VfsInode};
 use crate::{
     engine::mapping::MapKind as Kind,
-    linux::{inode::InodeOps, link::DelayedLink, stat::KStat, xattr::ListBuffer},
+    linux::{inode_ops::InodeOps, link::DelayedLink, stat::KStat, xattr::ListBuffer},
     ondisk::{dir::DirError, inode::InodeFlags, Corrupt, FileBlock},
 };
 use kernel::prelude::*;

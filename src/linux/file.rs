@@ -8,7 +8,8 @@
 use super::{
     bindings,
     fs_type::FileSystem,
-    inode::{when, Inode},
+    inode::Inode,
+    inode_ops::when,
     ioctl as nr,
     iomap::{self, IomapOps, IomapTable},
 };

@@ -21,6 +21,7 @@ pub(crate) mod fs_context;
 pub(crate) mod fs_type;
 pub(crate) mod fserror;
 pub(crate) mod inode;
+pub(crate) mod inode_ops;
 pub(crate) mod ioctl;
 pub(crate) mod iomap;
 pub(crate) mod jbd2;
