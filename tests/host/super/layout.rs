@@ -31,6 +31,20 @@ const CASES: &[Case] = &[
         &["-E", "lazy_itable_init=1,lazy_journal_init=1"],
         "2T",
     ),
+    (
+        "block numbers of more than 32 bits",
+        &[
+            "-b",
+            "2048",
+            "-O",
+            "bigalloc",
+            "-C",
+            "65536",
+            "-E",
+            "lazy_itable_init=1,lazy_journal_init=1",
+        ],
+        "9T",
+    ),
     ("1k blocks", &["-b", "1024"], "64M"),
     ("2k blocks", &["-b", "2048"], "64M"),
     (
