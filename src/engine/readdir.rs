@@ -86,6 +86,8 @@ pub struct Cursor {
     pub(super) len: usize,
     /// Where to go on behind them; `None` for the end.
     pub(super) after: Option<Point>,
+    /// See [`Cursor::is_crowded`].
+    pub(super) crowded: bool,
 }
 
 impl Default for Cursor {
@@ -109,7 +111,16 @@ impl Cursor {
             next: 0,
             len: 0,
             after: None,
+            crowded: false,
         }
+    }
+
+    /// Whether a chain of several leaves has had more entries than the records have room for.
+    /// Each further pass reads all of the chain again, so more room is worth having: the next
+    /// call may come with more records, the first of them those of this call.
+    #[inline]
+    pub fn is_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// The position to continue from: that of the first entry that was not handed out, or the

@@ -40,6 +40,8 @@ pub(super) struct Hashed<'w, 'a, D: DirBlocks, F> {
     width: CookieWidth,
     /// The block that was used last.
     held: Option<(FileBlock, D::Block)>,
+    /// A chain of several leaves did not fit the batch.
+    crowded: bool,
     emit: &'w mut F,
 }
 
@@ -89,6 +91,7 @@ where
             dir,
             width,
             held: None,
+            crowded: false,
             emit,
         }
     }
@@ -119,6 +122,7 @@ where
         loop {
             if cursor.len == 0 {
                 self.collect(cursor, Batch::new(records), &mut walk)?;
+                cursor.crowded |= self.crowded;
             }
             cursor.mode = Mode::Hashed;
             if !self.hand_out(cursor, records)? {
@@ -380,7 +384,12 @@ where
                 batch,
             );
             self.held = Some((leaf, block));
-            chain = chain.saturating_add(1);
+            // Records count leaves in 16 bits; names do not collide in such numbers by themselves.
+            chain = match chain.checked_add(1) {
+                Some(chain) => chain,
+                None => return Err(index_failure(DxError::Order)),
+            };
+            self.crowded |= chain > 1 && batch.truncated();
             dir.blocks.relax().map_err(IndexFailure::Fatal)?;
             let hash = match walk.advance()? {
                 Next::Leaf(hash) => hash,

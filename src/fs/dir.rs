@@ -217,6 +217,14 @@ impl DirOps for Dir {
             // Nearly every leaf in a single pass (see `readdir::fill`), and bounded.
             let len = (dir.super_block().block_size() >> 4).min(MAX_RECORDS);
             state.records = vec::filled(Record::EMPTY, len)?;
+        } else if state.cursor.is_crowded() && state.records.len() < CROWD_RECORDS {
+            // Without memory it just takes longer.
+            if let Ok(mut more) = vec::filled(Record::EMPTY, CROWD_RECORDS) {
+                for (to, from) in more.iter_mut().zip(state.records.iter()) {
+                    *to = *from;
+                }
+                state.records = more;
+            }
         }
         let Ok(position) = u64::try_from(ctx.position()) else {
             return Err(EINVAL);
@@ -247,6 +255,8 @@ impl DirOps for Dir {
 /// The most records of a batch: 1024 of 16 bytes, which suffices for blocks of 16 KiB; larger
 /// blocks take a few passes.
 const MAX_RECORDS: usize = 1024;
+/// The same where a hash goes on over several leaves, which are read once per batch.
+const CROWD_RECORDS: usize = 4096;
 
 fn width(narrow: bool) -> CookieWidth {
     if narrow {

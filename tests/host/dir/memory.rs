@@ -37,6 +37,8 @@ pub struct MemDir {
     pub version: Cell<u64>,
     /// Whether the directory seems to change between any two calls.
     pub restless: Cell<bool>,
+    /// Whether the reader comes with more room once the cursor asks for it.
+    pub grows: Cell<bool>,
     /// `i_block` and the value of `system.data` of an inline directory.
     pub inline: Option<([u8; 60], Vec<u8>)>,
     /// A block that cannot be read.
@@ -70,6 +72,7 @@ impl MemDir {
             size,
             version: Cell::new(1),
             restless: Cell::new(false),
+            grows: Cell::new(false),
             inline: None,
             broken: None,
             reports: RefCell::new(Vec::new()),
@@ -137,6 +140,9 @@ impl MemDir {
             let mut left = per_call;
             if self.restless.get() {
                 self.version.set(self.version.get() + 1);
+            }
+            if self.grows.get() && cursor.is_crowded() {
+                records.resize(4096, Record::EMPTY);
             }
             let result = readdir::fill(
                 &self.view(),

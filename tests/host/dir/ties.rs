@@ -155,6 +155,24 @@ fn ties_come_once_and_in_ext4s_order() {
         }
         assert!(orders.iter().all(|order| *order == orders[0]));
 
+        // The same with more room from the second call on, where a chain has several leaves.
+        dir.grows.set(true);
+        for (records, per_call) in [1, 3, count - 1]
+            .into_iter()
+            .flat_map(|n| [(n, 1), (n, 2), (n, 5), (n, 7)])
+        {
+            let seen = dir
+                .read_from(0, CookieWidth::Bits64, records, per_call)
+                .unwrap();
+            let mut names: Vec<_> = seen.iter().map(|s| s.name.clone()).collect();
+            names.sort();
+            assert_eq!(
+                names, sorted,
+                "{records} records at first, {per_call} a call"
+            );
+        }
+        dir.grows.set(false);
+
         dir.restless.set(false);
         // A seek to their position gives all of them again, as in C ext4.
         let position = CookieWidth::Bits64.position(key);
