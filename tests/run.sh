@@ -198,7 +198,9 @@ worker() {
 	while :; do
 		round=$((round + 1))
 		status=0
-		guest "$logs/guest-$n-$round.console" --mem "$memory" --timeout $((5400 * scale)) --out "$logs/cases" \
+		# Not the function: what is to be killed is the script itself.
+		"$PROJECT/qemu/guest.sh" --kernel "$kernel" --module "$module" \
+			--console "$logs/guest-$n-$round.console" --mem "$memory" --timeout $((5400 * scale)) --out "$logs/cases" \
 			--share bin="$programs" "${options[@]}" --env GUEST="$n-$round" -- \
 			/src/tests/lib/run-cases.sh "$scale" "$folder" "$@" 2>"$logs/guest-$n-$round.err" &
 		running=$!
