@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # shards: 4
-# timeout: 600
+# timeout: 1200
 #
 # Damaged file systems: whatever is on the device, mounting it fails in an orderly way or the tree
 # can be walked and read with errors where damage is met; no warning of the kernel, no endless
