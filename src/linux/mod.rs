@@ -17,6 +17,7 @@ pub(crate) mod export;
 pub(crate) mod fiemap;
 pub(crate) mod file;
 pub(crate) mod fileattr;
+pub(crate) mod folio;
 pub(crate) mod fs_context;
 pub(crate) mod fs_type;
 pub(crate) mod fserror;

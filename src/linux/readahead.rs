@@ -11,103 +11,138 @@
 //! A failed read leaves its folios without contents and says nothing: readahead is a hint, and
 //! whoever wants the data reads the folio through iomap, which reports the error.
 
-use super::bindings;
-use core::ptr;
+use super::{bindings, folio::UnreadFolio};
+use core::{mem::ManuallyDrop, ptr::NonNull};
 
 /// Reads all folios of `rac` from byte `addr` of `bdev` on.
 ///
 /// # Safety
 ///
 /// For the `readahead` operation only, with its argument and before any folio was taken from it.
-/// The device holds as many bytes from `addr` on, a multiple of 512, and `bdev` outlives the
-/// page cache.
+/// `bdev` outlives the page cache.
 pub(super) unsafe fn read_run(
     rac: *mut bindings::readahead_control,
     bdev: *mut bindings::block_device,
     addr: u64,
 ) {
     let mut sector = addr >> 9;
-    let mut bio: *mut bindings::bio = ptr::null_mut();
-    // SAFETY: the request is valid, and its folios, which come locked, stay in the page cache as
-    // long as they are locked: the bio's end unlocks them. A bio is ours until it is submitted.
-    unsafe {
-        let mut left = bindings::readahead_length(rac);
-        loop {
-            let folio = bindings::readahead_folio(rac);
-            if folio.is_null() {
-                break;
+    // SAFETY: the request is valid.
+    let mut left = unsafe { bindings::readahead_length(rac) };
+    let mut bio: Option<ReadBio> = None;
+    // SAFETY: as above.
+    while let Some(folio) = unsafe { UnreadFolio::next(rac) } {
+        let len = folio.size();
+        let refused = match &mut bio {
+            Some(bio) => bio.add(folio),
+            None => Some(folio),
+        };
+        if let Some(folio) = refused {
+            if let Some(full) = bio.take() {
+                full.submit();
             }
-            let len = bindings::folio_size(folio);
-            if bio.is_null() || !bindings::bio_add_folio(bio, folio, len, 0) {
-                submit(bio);
-                // The folios of a window grow towards its middle: one more for the small ones.
-                bio = alloc(rac, bdev, left.div_ceil(len.max(1)).wrapping_add(1));
-                if bio.is_null() {
-                    bindings::folio_end_read(folio, false);
-                } else {
-                    (*bio).bi_iter.bi_sector = sector;
-                    bindings::bio_add_folio_nofail(bio, folio, len, 0);
-                }
-            }
-            left = left.saturating_sub(len);
-            sector = sector.wrapping_add((len >> 9) as u64);
+            // The folios of a window grow towards its middle: one more for the small ones.
+            let folios = left.div_ceil(len.max(1)).wrapping_add(1);
+            // Without a bio the folio is dropped, which is to say not read.
+            // SAFETY: by contract, and the request's mapping is that of its folios.
+            bio = unsafe { ReadBio::new((*rac).mapping, bdev, folios, sector) }.map(|mut bio| {
+                bio.add(folio);
+                bio
+            });
         }
-        submit(bio);
+        left = left.saturating_sub(len);
+        sector = sector.wrapping_add((len >> 9) as u64);
+    }
+    if let Some(bio) = bio {
+        bio.submit();
     }
 }
 
-/// A bio with room for `folios` folios, or for one, or NULL.
+/// A read of the device into folios that is being put together.
 ///
-/// # Safety
+/// # Invariants
 ///
-/// As [`read_run`].
-unsafe fn alloc(
-    rac: *mut bindings::readahead_control,
-    bdev: *mut bindings::block_device,
-    folios: usize,
-) -> *mut bindings::bio {
-    let vecs = folios.min(bindings::BIO_MAX_VECS as usize) as u16;
-    let op = bindings::REQ_OP_READ | bindings::REQ_RAHEAD;
-    // SAFETY: the caller's contract.
-    unsafe {
-        let gfp = bindings::mapping_gfp_constraint((*rac).mapping, bindings::GFP_KERNEL);
-        let easy = gfp | bindings::__GFP_NORETRY | bindings::__GFP_NOWARN;
+/// The bio is ours, and so is every folio in it ([`UnreadFolio`]), until it is submitted.
+struct ReadBio(NonNull<bindings::bio>);
+
+impl ReadBio {
+    /// A read from `sector` (512 bytes) of `bdev` on, with room for `folios` folios, or for one if
+    /// memory is short, of the page cache `mapping`. `None` without memory.
+    ///
+    /// # Safety
+    ///
+    /// `mapping` must be valid, and `bdev` stay open until the read has ended.
+    unsafe fn new(
+        mapping: *mut bindings::address_space,
+        bdev: *mut bindings::block_device,
+        folios: usize,
+        sector: u64,
+    ) -> Option<Self> {
+        let vecs = folios.min(bindings::BIO_MAX_VECS as usize) as u16;
+        let op = bindings::REQ_OP_READ | bindings::REQ_RAHEAD;
         let set = &raw mut bindings::fs_bio_set;
-        let mut bio = bindings::bio_alloc_bioset(bdev, vecs, op, easy, set);
-        if bio.is_null() {
-            bio = bindings::bio_alloc_bioset(bdev, 1, op, gfp, set);
+        // SAFETY: by contract; the set is the kernel's.
+        unsafe {
+            let gfp = bindings::mapping_gfp_constraint(mapping, bindings::GFP_KERNEL);
+            let easy = gfp | bindings::__GFP_NORETRY | bindings::__GFP_NOWARN;
+            let bio = NonNull::new(bindings::bio_alloc_bioset(bdev, vecs, op, easy, set))
+                .or_else(|| NonNull::new(bindings::bio_alloc_bioset(bdev, 1, op, gfp, set)))?;
+            (*bio.as_ptr()).bi_end_io = Some(end_io);
+            (*bio.as_ptr()).bi_iter.bi_sector = sector;
+            // INVARIANT: nobody else has it, and it is empty.
+            Some(Self(bio))
         }
-        if !bio.is_null() {
-            (*bio).bi_end_io = Some(end_io);
+    }
+
+    /// Adds a folio behind the others; gives it back if there is no room.
+    #[inline]
+    fn add(&mut self, folio: UnreadFolio) -> Option<UnreadFolio> {
+        // SAFETY: by the type invariant; the whole of a folio is added.
+        if unsafe { bindings::bio_add_folio(self.0.as_ptr(), folio.as_raw(), folio.size(), 0) } {
+            // INVARIANT: it is the bio's now.
+            folio.into_raw();
+            return None;
         }
-        bio
+        Some(folio)
+    }
+
+    /// Hands it to the block layer.
+    #[inline]
+    fn submit(self) {
+        // SAFETY: by the type invariant; `end_io` gets it back.
+        unsafe { bindings::submit_bio(ManuallyDrop::new(self).0.as_ptr()) };
     }
 }
 
-/// # Safety
-///
-/// `bio` is NULL or has folios and was not submitted.
-unsafe fn submit(bio: *mut bindings::bio) {
-    if !bio.is_null() {
-        // SAFETY: the caller's contract.
-        unsafe { bindings::submit_bio(bio) };
+impl Drop for ReadBio {
+    fn drop(&mut self) {
+        // SAFETY: by the type invariant; never submitted, so it ends here.
+        unsafe { finish(self.0.as_ptr(), false) };
     }
 }
 
-/// The end of a bio of [`read_run`]. May run in interrupt context.
+/// The end of a submitted [`ReadBio`]. May run in interrupt context.
 ///
 /// # Safety
 ///
 /// For the block layer only.
 unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
+    // SAFETY: the bio is ours again, with its folios.
+    unsafe { finish(bio, (*bio).bi_status == 0) };
+}
+
+/// Ends the folios of a bio and frees it.
+///
+/// # Safety
+///
+/// The bio must be that of a [`ReadBio`] which is not used any more.
+#[inline]
+unsafe fn finish(bio: *mut bindings::bio, success: bool) {
     let mut at = bindings::folio_iter::default();
-    // SAFETY: the bio is ours again; its folios are locked until they are ended here, each once,
-    // and the iterator does not look back at one that it has left.
+    // SAFETY: by contract. The iterator goes past a folio without looking at it again.
     unsafe {
-        let success = (*bio).bi_status == 0;
         bindings::bio_first_folio(&mut at, bio, 0);
-        while !at.folio.is_null() {
-            bindings::folio_end_read(at.folio, success);
+        while let Some(folio) = NonNull::new(at.folio) {
+            UnreadFolio::from_raw(folio).end(success);
             bindings::bio_next_folio(&mut at, bio);
         }
         bindings::bio_put(bio);
