@@ -33,7 +33,8 @@ walk() {
 	done
 	# shellcheck disable=SC2086
 	set -- $sums
-	[[ ${1:-} = */* ]] || set -- "${1:-nothing}" "${2%/*}"
+	number=${2:-none}
+	[[ ${1:-} = */* ]] || set -- "${1:-nothing}" "${number%/*}"
 	equal "$name" "${2:-none}" "${1:-nothing}"
 }
 
