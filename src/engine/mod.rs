@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
+pub mod change;
 pub mod dir;
 pub mod dir_batch;
 pub mod dir_cookie;

@@ -442,22 +442,34 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
+/// What a leaf's checksum covers, and the record that holds it; `None` without such a record.
+fn split_tail(bytes: &[u8]) -> Option<(&[u8], &RawDirTail)> {
+    let (covered, tail) = bytes.split_last_chunk::<TAIL_LEN>()?;
+    let tail = RawDirTail::ref_from_bytes(tail).ok()?;
+    let fake = &tail.fake;
+    (fake.inode.get() == 0
+        && usize::from(fake.rec_len.get()) == TAIL_LEN
+        && fake.name_len == 0
+        && fake.file_type == TAIL_FILE_TYPE)
+        .then_some((covered, tail))
+}
+
+/// Where a leaf's checksum is, in bytes; `None` if it has no room for one.
+pub fn checksum_offset(bytes: &[u8]) -> Option<usize> {
+    let (covered, _) = split_tail(bytes)?;
+    covered.len().checked_add(HEADER_LEN)
+}
+
+/// The checksum of a leaf; `seed` is the directory's.
+pub fn checksum(bytes: &[u8], seed: u32) -> Option<u32> {
+    split_tail(bytes).map(|(covered, _)| crc32c(seed, covered))
+}
+
 /// Checks a leaf block's checksum. `seed` is the directory's inode seed (`Geometry::inode_seed`).
 pub fn verify_checksum(bytes: &[u8], seed: u32) -> Result<(), DirError> {
-    let Some((covered, tail)) = bytes.split_last_chunk::<TAIL_LEN>() else {
+    let Some((covered, tail)) = split_tail(bytes) else {
         return Err(DirError::NoTail);
     };
-    let Ok(tail) = RawDirTail::ref_from_bytes(tail) else {
-        return Err(DirError::NoTail);
-    };
-    let fake = &tail.fake;
-    if fake.inode.get() != 0
-        || usize::from(fake.rec_len.get()) != TAIL_LEN
-        || fake.name_len != 0
-        || fake.file_type != TAIL_FILE_TYPE
-    {
-        return Err(DirError::NoTail);
-    }
     if tail.checksum.get() == crc32c(seed, covered) {
         Ok(())
     } else {

@@ -361,23 +361,59 @@ pub fn verify_checksum(
     else {
         return Err(DxError::NoTail);
     };
-    // 16-bit numbers of 8-byte pairs: nothing here can overflow.
-    let pairs_end = |n: u16| usize::from(n).wrapping_mul(PAIR_LEN).wrapping_add(start);
-    let tail = bytes.get(pairs_end(head.limit.get())..).unwrap_or_default();
+    let limit = pairs_end(start, head.limit.get());
+    let tail = bytes.get(limit..).unwrap_or_default();
     let Ok((tail, _)) = RawDxTail::ref_from_prefix(tail) else {
         return Err(DxError::NoTail);
     };
-    let Some(covered) = bytes.get(..pairs_end(head.count.get())) else {
+    let Some(covered) = bytes.get(..pairs_end(start, head.count.get())) else {
         return Err(DxError::Count);
     };
-    let mut sum = crc32c(seed, covered);
-    sum = crc32c(sum, tail.reserved.as_bytes());
-    sum = crc32c(sum, &[0; 4]);
-    if sum == tail.checksum.get() {
+    if sum(covered, tail, seed) == tail.checksum.get() {
         Ok(())
     } else {
         Err(DxError::Checksum)
     }
+}
+
+/// Where `n` pairs that begin at `start` end. 16-bit numbers of 8-byte pairs: nothing here can
+/// overflow.
+#[inline]
+fn pairs_end(start: usize, n: u16) -> usize {
+    usize::from(n).wrapping_mul(PAIR_LEN).wrapping_add(start)
+}
+
+fn sum(covered: &[u8], tail: &RawDxTail, seed: u32) -> u32 {
+    let sum = crc32c(seed, covered);
+    let sum = crc32c(sum, tail.reserved.as_bytes());
+    crc32c(sum, &[0; 4])
+}
+
+/// What the checksum of an index block covers, where its tail is, in bytes, and the tail. The
+/// block is one that has been verified.
+fn parts(bytes: &[u8], is_root: bool) -> Option<(&[u8], usize, &RawDxTail)> {
+    let start = if is_root {
+        INFO_OFFSET.wrapping_add(INFO_LEN.into())
+    } else {
+        NODE_PAIRS
+    };
+    let (head, _) = RawCountLimit::ref_from_prefix(bytes.get(start..)?).ok()?;
+    let at = pairs_end(start, head.limit.get());
+    let (tail, _) = RawDxTail::ref_from_prefix(bytes.get(at..)?).ok()?;
+    let covered = bytes.get(..pairs_end(start, head.count.get()))?;
+    Some((covered, at, tail))
+}
+
+/// Where the checksum of the root (`is_root`) or of an interior node is, in bytes.
+pub fn checksum_offset(bytes: &[u8], is_root: bool) -> Option<usize> {
+    let (_, at, _) = parts(bytes, is_root)?;
+    at.checked_add(core::mem::offset_of!(RawDxTail, checksum))
+}
+
+/// The checksum of the root (`is_root`) or of an interior node; `seed` is the directory's.
+pub fn checksum(bytes: &[u8], is_root: bool, seed: u32) -> Option<u32> {
+    let (covered, _, tail) = parts(bytes, is_root)?;
+    Some(sum(covered, tail, seed))
 }
 
 /// Checks the root's structure, the order of its hashes, and that its blocks are below `end`, the

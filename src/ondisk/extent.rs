@@ -343,6 +343,18 @@ fn parse_header(node: &[u8]) -> Result<(&RawHeader, &[u8]), ExtentError> {
     Ok((header, body))
 }
 
+/// Where the checksum of a node that fills `block` is, in bytes; `None` if that is no node.
+pub fn checksum_offset(block: &[u8]) -> Option<usize> {
+    let (header, _) = parse_header(block).ok()?;
+    let at = node_len(header.max.get());
+    (at.checked_add(size_of::<RawTail>())? <= block.len()).then_some(at)
+}
+
+/// The checksum of a node that fills `block`; `seed` is the inode's.
+pub fn checksum(block: &[u8], seed: u32) -> Option<u32> {
+    Some(crc32c(seed, block.get(..checksum_offset(block)?)?))
+}
+
 #[inline]
 fn entries<T>(body: &[u8], n: u16) -> Result<Entries<'_, T>, ExtentError>
 where

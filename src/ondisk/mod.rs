@@ -39,6 +39,7 @@ pub mod mmp;
 pub mod mount_state;
 pub mod orphan;
 pub mod raw;
+pub mod seal;
 pub mod search;
 pub mod superblock;
 pub mod time;

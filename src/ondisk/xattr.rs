@@ -407,13 +407,19 @@ pub fn verify_block(
     XattrArea::in_block(block, rules)?.verify()
 }
 
-/// The checksum of a block of attributes.
+/// Where a block's checksum is, in bytes.
+pub const CHECKSUM_OFFSET: usize = core::mem::offset_of!(RawXattrHeader, checksum);
+
+/// The checksum of a block of attributes, whose number is `number`.
 pub fn block_checksum(block: &[u8], number: FsBlock, seed: u32) -> u32 {
-    const CHECKSUM: usize = core::mem::offset_of!(RawXattrHeader, checksum);
-    let before = block.get(..CHECKSUM).unwrap_or_default();
-    let behind = block.get(CHECKSUM + 4..).unwrap_or_default();
-    let sum = crc32c(seed, &number.get().to_le_bytes());
-    let sum = crc32c(sum, before);
+    checksum(block, crc32c(seed, &number.get().to_le_bytes()))
+}
+
+/// The checksum of a block of attributes; `seed` has taken in the block's number.
+pub fn checksum(block: &[u8], seed: u32) -> u32 {
+    let before = block.get(..CHECKSUM_OFFSET).unwrap_or_default();
+    let behind = block.get(CHECKSUM_OFFSET + 4..).unwrap_or_default();
+    let sum = crc32c(seed, before);
     let sum = crc32c(sum, &[0; 4]);
     crc32c(sum, behind)
 }
