@@ -8,7 +8,8 @@
 //! does; on one that cannot, the mount is refused unless `noload` says to look at what is there.
 //!
 //! A journal that needs no recovery is left alone. ext4 opens it also for a read-only mount, since
-//! the mount may become a writing one; here there is nothing to write into it.
+//! the mount may become a writing one; here there is nothing to write into it. An external one is
+//! identified and claimed, as there.
 //!
 //! # Order
 //!
@@ -26,19 +27,20 @@
 //! Orphans are left alone: `s_last_orphan` and the orphan file stay as the replay made them, for
 //! the first mount that can write.
 
-use super::{inode::iget, map, options::Toggles, Sb, VfsInode};
+mod log;
+
+use self::log::{External, Log, Place};
+use super::{inode::iget, map, options::Toggles, Rext4Fs, Sb, VfsInode};
 use crate::{
-    engine::{journal_scan::LogScan, mapping::MapKind},
+    engine::mapping::MapKind,
     linux::{
-        jbd2::{BlockMap, Journal, LoadedJournal},
-        sched,
-        super_block::{message, Level},
+        jbd2::LoadedJournal,
+        super_block::{message, Level, Published},
     },
     ondisk::{
         features::{Compat, Incompat},
         group::GroupDesc,
         inode::Purpose,
-        journal::JournalSuper,
         superblock::{self, Superblock},
         FileBlock, Geometry, Group,
     },
@@ -48,90 +50,67 @@ use kernel::{fmt, prelude::*, sync::aref::ARef};
 /// Replays the journal if the file system needs it. `true` if so: then everything that was read
 /// before, the superblock included, has to be read again.
 ///
+/// An external journal is claimed in any case, and for as long as the file system is mounted, so
+/// that no other one takes it meanwhile.
+///
 /// Errors: EROFS on a device that cannot be written; EINVAL for a journal that rext4 cannot use;
-/// EUCLEAN and EFSBADCRC for a damaged one; EIO, ENOMEM. All have been reported.
-pub(crate) fn prepare(sb: &Sb) -> Result<bool> {
+/// EUCLEAN and EFSBADCRC for a damaged one; EBUSY for an external one in use; EIO, ENOMEM. All have
+/// been reported.
+pub(crate) fn prepare(sb: &Published<'_, Rext4Fs>) -> Result<bool> {
     let info = sb.info();
     if !info.geometry.has(Compat::HAS_JOURNAL) || info.has(Toggles::NOLOAD) {
         return Ok(false);
     }
-    let ino = internal_journal(sb)?;
-    if !info.geometry.has(Incompat::RECOVER) {
-        return Ok(false);
+    let recover = info.geometry.has(Incompat::RECOVER);
+    let mut log = match Place::of(sb)? {
+        Place::Device(number) => Log::Device(External::claim(sb, number, recover)?),
+        Place::Inode(_) if !recover => return Ok(false),
+        Place::Inode(ino) => Log::in_inode(sb, ino)?,
+    };
+    if recover {
+        recover_from(sb, &mut log)?;
     }
-    message(
-        Level::Info,
-        sb.id(),
-        fmt!("INFO: recovery required on readonly filesystem\n"),
-    );
-    if sb.device().is_rdonly() {
+    if let Log::Device(external) = log {
+        sb.keep_journal_device(external.into_device())?;
+    }
+    Ok(recover)
+}
+
+/// Replays `log`.
+///
+/// Errors: as [`prepare`].
+fn recover_from(sb: &Sb, log: &mut Log<'_>) -> Result {
+    info(sb, fmt!("INFO: recovery required on readonly filesystem"));
+    let journal_is_rdonly = matches!(log, Log::Device(external) if external.is_rdonly());
+    if sb.device().is_rdonly() || journal_is_rdonly {
         error(
             sb,
             fmt!("write access unavailable, cannot proceed (try mounting with noload)"),
         );
         return Err(EROFS);
     }
-    message(
-        Level::Info,
-        sb.id(),
-        fmt!("write access will be enabled during recovery\n"),
-    );
-    if !info.has(Toggles::BARRIER) {
-        message(Level::Info, sb.id(), fmt!("barriers disabled\n"));
+    info(sb, fmt!("write access will be enabled during recovery"));
+    if !sb.info().has(Toggles::BARRIER) {
+        info(sb, fmt!("barriers disabled"));
     }
-
-    let inode = open_inode(sb, ino)?;
-    let (map, mut scan) = read_head(sb, &inode)?;
-    if let Some(scan) = &mut scan {
-        check_log(sb, &map, scan)?;
+    if let Some(scan) = &mut log.read_head(sb)? {
+        log.check(sb, scan)?;
     }
-    replay(sb, &inode, map)?;
-    drop(inode);
+    replay(sb, log)?;
 
     // Whatever was verified before the replay may have other contents now.
     sb.device().sync()?;
     sb.device().invalidate();
-    message(Level::Info, sb.id(), fmt!("recovery complete\n"));
-    Ok(true)
+    info(sb, fmt!("recovery complete"));
+    Ok(())
 }
 
 fn error(sb: &Sb, what: fmt::Arguments<'_>) {
     message(Level::Err, sb.id(), fmt!("{}\n", what));
 }
 
-/// The number of the journal's inode, as stored.
-///
-/// Errors: EINVAL (reported) for an external journal, and for two of them.
-fn internal_journal(sb: &Sb) -> Result<u32> {
-    let info = sb.info();
-    let given = info.options.lock().journal_dev().filter(|dev| *dev != 0);
-    let stored = info.raw.journal_dev();
-    if let Some(dev) = given {
-        if dev != stored {
-            message(
-                Level::Info,
-                sb.id(),
-                fmt!("external journal device major/minor numbers have changed\n"),
-            );
-        }
-    }
-    let dev = given.unwrap_or(stored);
-    let ino = info.raw.journal_inum();
-    if ino != 0 && dev != 0 {
-        error(
-            sb,
-            fmt!("filesystem has both journal inode and journal device!"),
-        );
-        return Err(EINVAL);
-    }
-    if ino == 0 {
-        error(
-            sb,
-            fmt!("external journals are not supported yet (try mounting with noload)"),
-        );
-        return Err(EINVAL);
-    }
-    Ok(ino)
+fn info(sb: &Sb, what: fmt::Arguments<'_>) {
+    message(Level::Info, sb.id(), fmt!("{}\n", what));
 }
 
 /// Opens the journal's inode.
@@ -156,67 +135,6 @@ fn open_inode(sb: &Sb, ino: u32) -> Result<ARef<VfsInode>> {
     Ok(inode)
 }
 
-/// Reads the journal's superblock and finds out where its blocks are and, unless it is empty,
-/// where its log begins.
-///
-/// Errors (reported): EUCLEAN and EFSBADCRC for a superblock that makes no sense, and for a journal
-/// with holes; EINVAL for fast commits; EIO, ENOMEM.
-fn read_head(sb: &Sb, inode: &VfsInode) -> Result<(BlockMap, Option<LogScan>)> {
-    let geometry = &sb.info().geometry;
-    let bits = geometry.block_bits() & 31;
-    // jbd2 counts a journal's blocks in an `int`.
-    let blocks = u32::try_from(inode.size() >> bits)
-        .ok()
-        .filter(|n| *n <= i32::MAX as u32)
-        .ok_or(EUCLEAN)
-        .inspect_err(|_| error(sb, fmt!("invalid journal inode")))?;
-
-    let first = extent_at(sb, inode, 0)?.0;
-    let buffer = sb.device().read(first).inspect_err(|_| {
-        error(sb, fmt!("cannot read journal superblock"));
-    })?;
-    let head = JournalSuper::verify(&buffer, geometry.block_size(), blocks).map_err(|e| {
-        error(sb, fmt!("{}", e.message()));
-        if e.is_checksum() {
-            EBADMSG
-        } else {
-            EUCLEAN
-        }
-    })?;
-    if head.needs_recovery() && head.has_fast_commit() {
-        // jbd2 leaves fast commits to the file system, and skips them without a word where that
-        // does not take them.
-        error(
-            sb,
-            fmt!(
-                "journal needs recovery and uses feature fast_commit, which is not supported yet \
-                 (try mounting with noload)"
-            ),
-        );
-        return Err(EINVAL);
-    }
-    let scan =
-        LogScan::new(head, geometry.block_size(), sb.device_bytes() >> bits).map_err(|e| {
-            error(sb, fmt!("{}", e.message()));
-            EUCLEAN
-        })?;
-
-    let len = head.maxlen();
-    drop(buffer);
-    let mut map = BlockMap::new();
-    while map.len() < len {
-        let (physical, more) = extent_at(sb, inode, map.len())?;
-        let more = more.min(len.saturating_sub(map.len()));
-        map.push(physical, more).inspect_err(|e| {
-            if *e == EUCLEAN {
-                error(sb, fmt!("journal inode maps a block twice"));
-            }
-        })?;
-        sched::relax()?;
-    }
-    Ok((map, scan))
-}
-
 /// Where block `at` of the journal is, and how many blocks from there on are consecutive.
 ///
 /// Errors: EUCLEAN (reported) for a block that is not there.
@@ -236,38 +154,19 @@ fn extent_at(sb: &Sb, inode: &VfsInode, at: u32) -> Result<(u64, u32)> {
     }
 }
 
-/// Walks the log to its end.
-///
-/// Errors: EUCLEAN (reported) for a log that must not be replayed; EIO; ERESTARTSYS when the
-/// mounting task is to die.
-fn check_log(sb: &Sb, map: &BlockMap, scan: &mut LogScan) -> Result {
-    loop {
-        let at = scan.position();
-        let physical = map.physical(at).ok_or(EUCLEAN)?;
-        let buffer = sb.device().read(physical).inspect_err(|_| {
-            error(sb, fmt!("cannot read journal block {}", at));
-        })?;
-        let more = scan.step(&buffer, |block| map.contains(block));
-        match more {
-            Ok(true) => sched::relax()?,
-            Ok(false) => return Ok(()),
-            Err(e) => {
-                error(sb, fmt!("{}", e.message()));
-                return Err(EUCLEAN);
-            }
-        }
-    }
-}
-
 /// Has jbd2 replay the journal, and brings the superblock up to date.
 ///
 /// Errors: what jbd2 says, EUCLEAN when the journal has left no valid superblock, EIO. All have
 /// been reported.
-fn replay(sb: &Sb, inode: &VfsInode, map: BlockMap) -> Result {
+fn replay(sb: &Sb, log: &mut Log<'_>) -> Result {
     let info = sb.info();
-    let journal = Journal::open(inode, map, info.has(Toggles::BARRIER)).inspect_err(|_| {
-        error(sb, fmt!("Could not load journal inode"));
-    })?;
+    let failed = match log {
+        Log::Inode { .. } => "Could not load journal inode",
+        Log::Device(_) => "failed to create device journal",
+    };
+    let journal = log
+        .open(sb, info.has(Toggles::BARRIER))
+        .inspect_err(|_| error(sb, fmt!("{}", failed)))?;
     let loaded = journal.load();
     let mut on_disk = OnDisk::read(sb);
     // Also after a replay that failed half-way: what it has written, it has written.

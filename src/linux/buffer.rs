@@ -63,6 +63,22 @@ impl<'a> Device<'a> {
         }
     }
 
+    /// # Safety
+    ///
+    /// `bdev` must be open for `'a`, and its blocks `size` bytes long.
+    pub(super) unsafe fn of_bdev(bdev: *mut bindings::block_device, size: u32) -> Self {
+        Self {
+            // SAFETY: by contract.
+            bdev: unsafe { NonNull::new_unchecked(bdev) },
+            size,
+            _sb: PhantomData,
+        }
+    }
+
+    pub(super) fn as_raw(self) -> *mut bindings::block_device {
+        self.bdev.as_ptr()
+    }
+
     /// Reads block `block`. May sleep.
     ///
     /// Errors: EIO, which covers a block beyond the end of the device.

@@ -10,7 +10,13 @@
 //! Where the journal's blocks are is told to jbd2 beforehand, in a [`BlockMap`]: during a replay
 //! the journal's inode and its block map are metadata like any other, and may be overwritten.
 
-use super::{bindings, fs_type::FileSystem, inode::Inode, super_block::check};
+use super::{
+    bdev::ClaimedDevice,
+    bindings,
+    fs_type::FileSystem,
+    inode::Inode,
+    super_block::{check, SuperBlock},
+};
 use core::{marker::PhantomData, mem, ptr::NonNull};
 use kernel::{error::from_err_ptr, ffi::c_int, prelude::*, rbtree::RBTree, sync::aref::ARef};
 
@@ -92,11 +98,12 @@ impl BlockMap {
 ///
 /// # Invariants
 ///
-/// `raw` came from `jbd2_journal_init_inode` and has not been destroyed; its `j_private` is a
-/// `BlockMap` from `KBox::into_raw`, which is ours.
+/// `raw` came from `jbd2_journal_init_inode` or `jbd2_journal_init_dev` and has not been
+/// destroyed. In the first case its `j_private` is `map`, which came from `KBox::into_raw` and is
+/// ours; in the second there is none, since the journal's blocks are the device's.
 struct Raw<'a> {
     raw: NonNull<bindings::journal_t>,
-    map: NonNull<BlockMap>,
+    map: Option<NonNull<BlockMap>>,
     _sb: PhantomData<&'a ()>,
 }
 
@@ -113,10 +120,23 @@ impl Raw<'_> {
         // nobody asks for blocks any more, so the map can go as well.
         unsafe {
             let ret = bindings::jbd2_journal_destroy(self.raw.as_ptr());
-            drop(KBox::from_raw(self.map.as_ptr()));
+            if let Some(map) = self.map {
+                drop(KBox::from_raw(map.as_ptr()));
+            }
             check(ret)
         }
     }
+}
+
+/// jbd2's flags for a journal.
+fn flags(barrier: bool) -> usize {
+    // The log goes on where it ended instead of at its start, so that the older blocks stay
+    // readable for those who look for what happened.
+    let mut flags = bindings::JBD2_CYCLE_RECORD;
+    if barrier {
+        flags |= bindings::JBD2_BARRIER;
+    }
+    flags as usize
 }
 
 impl Drop for Raw<'_> {
@@ -143,12 +163,6 @@ impl<'a> Journal<'a> {
         map: BlockMap,
         barrier: bool,
     ) -> Result<Self> {
-        // The log goes on where it ended instead of at its start, so that the older blocks stay
-        // readable for those who look for what happened.
-        let mut flags = bindings::JBD2_CYCLE_RECORD;
-        if barrier {
-            flags |= bindings::JBD2_BARRIER;
-        }
         let map = KBox::new(map, GFP_KERNEL)?;
         let reference = ARef::from(inode);
         // SAFETY: the inode is a referenced one of a published superblock; on success its
@@ -162,13 +176,45 @@ impl<'a> Journal<'a> {
         let raw = unsafe {
             (*raw).j_private = map.as_ptr().cast();
             (*raw).j_bmap = Some(bmap);
-            (*raw).j_flags |= flags as usize;
+            (*raw).j_flags |= flags(barrier);
             NonNull::new_unchecked(raw)
         };
         // INVARIANT: made above.
         Ok(Self(Raw {
             raw,
-            map,
+            map: Some(map),
+            _sb: PhantomData,
+        }))
+    }
+
+    /// Opens the journal that fills `device` from block `start` on, where its superblock is, up to
+    /// block `len`; `device` has got the block size of `sb`. With `barrier` as in
+    /// [`open`](Self::open).
+    ///
+    /// Errors: as [`open`](Self::open).
+    pub(crate) fn open_device<F: FileSystem>(
+        sb: &'a SuperBlock<F>,
+        device: &'a ClaimedDevice<'_>,
+        start: u64,
+        len: u32,
+        barrier: bool,
+    ) -> Result<Self> {
+        let size = i32::try_from(sb.block_size())?;
+        let len = i32::try_from(len)?;
+        // SAFETY: both devices are open for `'a`, which the journal does not outlive.
+        let raw = from_err_ptr(unsafe {
+            let (journal, data) = (device.bdev(), sb.device().as_raw());
+            bindings::jbd2_journal_init_dev(journal, data, start, len, size)
+        })?;
+        // SAFETY: as in `open`; without `j_bmap` jbd2 takes its block numbers for the device's.
+        let raw = unsafe {
+            (*raw).j_flags |= flags(barrier);
+            NonNull::new_unchecked(raw)
+        };
+        // INVARIANT: made above.
+        Ok(Self(Raw {
+            raw,
+            map: None,
             _sb: PhantomData,
         }))
     }

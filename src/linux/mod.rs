@@ -6,6 +6,7 @@
 //! file system implements; [`fs_type::FileSystem`] ties their types together.
 
 pub(crate) mod acl;
+pub(crate) mod bdev;
 pub(crate) mod bindings;
 pub(crate) mod buffer;
 pub(crate) mod capability;

@@ -10,6 +10,7 @@
 //! any inode, dentry or file of the superblock.
 
 use super::{
+    bdev::{ClaimedDevice, Keeper},
     bindings,
     dentry::Dentry,
     fs_type::{FileSystem, Registration},
@@ -158,6 +159,7 @@ impl<F: FileSystem> SuperBlock<F> {
 struct Private<F: FileSystem> {
     info: F::Super,
     surfaces: Slot<F>,
+    journal_device: Keeper,
 }
 
 /// # Safety
@@ -296,6 +298,8 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
             try_pin_init!(Private::<F> {
                 info,
                 surfaces: Slot::new(),
+                // SAFETY: `kill_sb` drops this, the VFS frees the superblock after that.
+                journal_device: unsafe { Keeper::new() },
             }? Error),
             GFP_KERNEL,
         )?;
@@ -351,6 +355,22 @@ impl<F: FileSystem> Published<'_, F>
 where
     F::Super: Unpin,
 {
+    /// Keeps the device of an external journal, which was claimed for this superblock, until the
+    /// last unmount.
+    ///
+    /// Errors: EBUSY if it has one already.
+    pub(crate) fn keep_journal_device(&self, device: ClaimedDevice<'_>) -> Result {
+        if !device.is_of(self.0.as_raw()) {
+            return Err(EINVAL);
+        }
+        // SAFETY: `s_fs_info` by the type invariant of `SuperBlock`; the device is this
+        // superblock's.
+        unsafe {
+            let private = (*self.0.as_raw()).s_fs_info.cast::<Private<F>>();
+            (*private).journal_device.keep(device)
+        }
+    }
+
     /// Exchanges the private data for `info`.
     ///
     /// Errors: EBUSY while an inode is in memory.

@@ -31,7 +31,7 @@ recovered() {
 		return
 	fi
 	log_mark
-	if ! census_of "$FSTYPE" /dev/ram1 "" "$WORK/r" --max-file $((4 << 20)) 2>"$WORK/err"; then
+	if ! census_of "$FSTYPE" /dev/ram1 "${EXTERNAL:+journal_path=$EXTERNAL}" "$WORK/r" --max-file $((4 << 20)) 2>"$WORK/err"; then
 		not_ok "$name" "$FSTYPE: $(cat "$WORK/err")"
 		log_since | tail -n 5 | sed 's/^/#   /'
 		return
@@ -52,7 +52,7 @@ recovered() {
 		not_ok "$name, flag cleared" "needs_recovery is still set" || ok "$name, flag cleared"
 	# Orphans are what the next e2fsck of any kind releases without being asked.
 	[ -z "${ORPHANS:-}" ] || e2fsck -p /dev/ram1 >/dev/null 2>&1
-	check "$name, clean" e2fsck -fn /dev/ram1
+	check "$name, clean" e2fsck -fn ${EXTERNAL:+-j "$EXTERNAL"} /dev/ram1
 }
 
 # cut_and_recovered NAME CUT_OFF-ARGUMENTS...
@@ -98,23 +98,78 @@ cut_and_recovered "orphan file" 1 5 64M -t ext4 -b 4096
 cut_and_recovered "orphan list" 1 5 64M -t ext4 -b 4096 -O ^orphan_file
 ORPHANS=
 
-# External journal, on ram2: not replayed yet, so what has to be recovered is refused, and named.
-blkdiscard -f /dev/ram2 2>/dev/null
-mke2fs -q -F -O journal_dev -b 4096 /dev/ram2 16M
-if cut_off 2 0 64M -t ext4 -b 4096 -J device=/dev/ram2; then
-	before=$(sum /dev/ram1)
+# --- external journals: on ram2, for the driver under test a copy on ram3 ---
+
+# exclusive DEVICE: whether nobody else has claimed it.
+exclusive() {
+	dmsetup create probe --table "0 8 linear $1 0" 2>/dev/null || return 1
+	dmsetup remove --retry probe
+}
+
+# refused NAME OPTIONS REGEX: the mount of ram1 fails and says why, and whatever it had claimed is free again.
+refused() {
 	log_mark
-	if mount -t "$FSTYPE" -o ro /dev/ram1 "$MNT" 2>/dev/null; then
-		not_ok "external journal" "mounted without its replay"
+	if mount -t "$FSTYPE" -o "ro,$2" /dev/ram1 "$MNT" 2>/dev/null; then
+		not_ok "$1" "was mounted"
 		umount "$MNT"
 	else
-		logged "external journal" "external journals are not supported yet .try mounting with noload."
+		logged "$1" "$3"
 	fi
-	compare "external journal, noload" /dev/ram1 noload --max-file $((4 << 20))
-	equal "external journal, nothing written" "$(sum /dev/ram1)" "$before"
-else
-	not_ok "external journal" "no recovery needed"
-fi
+	check "$1, journal device released" exclusive /dev/ram3
+	check "$1, device released" exclusive /dev/ram1
+}
+
+copy_journal() { dd if=/dev/ram2 of=/dev/ram3 bs=1M count=16 conv=sparse status=none; }
+
+modprobe dm_mod
+for bs in 4096 1024; do
+	blkdiscard -f /dev/ram2 2>/dev/null
+	blkdiscard -f /dev/ram3 2>/dev/null
+	mke2fs -q -F -O journal_dev -b $bs /dev/ram2 16M
+	if ! cut_off 2 0 64M -t ext4 -b $bs -J device=/dev/ram2; then
+		not_ok "external journal, $bs" "no recovery needed: the test has nothing to test"
+		continue
+	fi
+	copy_journal
+	before=$(sum /dev/ram1)
+	compare "external journal, $bs, noload" /dev/ram1 noload --max-file $((4 << 20))
+	blockdev --setro /dev/ram3
+	refused "external journal, $bs, read-only" journal_path=/dev/ram3 "(write access unavailable|failed to open journal device)"
+	blockdev --setrw /dev/ram3
+	equal "external journal, $bs, nothing written" "$(sum /dev/ram1)" "$before"
+	EXTERNAL=/dev/ram3
+	recovered "external journal, $bs"
+	EXTERNAL=
+
+	# Now it is clean.
+	check "external journal, $bs, clean" mount -t "$FSTYPE" -o ro,journal_path=/dev/ram3 /dev/ram1 "$MNT"
+	exclusive /dev/ram3 && not_ok "external journal, $bs, is claimed" "somebody else could take it" ||
+		ok "external journal, $bs, is claimed"
+	umount "$MNT"
+	check "external journal, $bs, is released" exclusive /dev/ram3
+
+	# As it was made, by number and by name; and what is not the journal of this file system.
+	number=$(((0x$(stat -c %t /dev/ram3) << 8) | 0x$(stat -c %T /dev/ram3)))
+	check "external journal, $bs, by number" mount -t "$FSTYPE" -o "ro,journal_dev=$number" /dev/ram1 "$MNT"
+	umount "$MNT"
+	refused "external journal, $bs, on its own device" journal_path=/dev/ram1 "external journal has bad superblock"
+	copy_journal
+	mount -t ext4 /dev/ram0 "$WORK" 2>/dev/null &&
+		refused "external journal, $bs, of a mounted file system" journal_path=/dev/ram2 "failed to open journal device .* -16"
+	umount "$WORK"
+	mke2fs -q -F -O journal_dev -b $bs /dev/ram3 16M
+	refused "external journal, $bs, of another file system" journal_path=/dev/ram3 "journal UUID does not match"
+	blkdiscard -f /dev/ram3
+	refused "external journal, $bs, without a journal" journal_path=/dev/ram3 "external journal has bad superblock"
+
+	# Without checksums yet, since no driver has written to it.
+	mke2fs -q -F -O journal_dev -b $bs /dev/ram3 16M
+	make_fs /dev/ram1 64M -t ext4 -b $bs -J device=/dev/ram3
+	check "external journal, $bs, new" mount -t "$FSTYPE" -o ro /dev/ram1 "$MNT"
+	umount "$MNT"
+	printf '\0\0\0\2' | dd of=/dev/ram3 bs=1 seek=$((bs * (bs == 1024 ? 2 : 1) + 0x40)) conv=notrunc status=none
+	refused "external journal, $bs, of two" "" "more than one user"
+done
 
 # --- the rules ---
 
