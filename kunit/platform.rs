@@ -8,7 +8,7 @@ use kernel::prelude::*;
 #[kunit_tests(rext4_platform)]
 mod tests {
     use crate::{
-        linux::seqcount::SeqCount,
+        linux::{bdev::DeviceNumber, seqcount::SeqCount, super_block::as_file_name},
         ondisk::crc::{crc16, crc32c},
     };
 
@@ -43,5 +43,23 @@ mod tests {
         let after = seq.begin().unwrap_or(1);
         assert!(after != before && after & 1 == 0);
         assert!(seq.still(after));
+    }
+
+    /// A device's name is a file's in sysfs and proc.
+    #[test]
+    fn slashes_in_device_names() {
+        let mut name = *b"etherd/e0.0\0";
+        as_file_name(&mut name);
+        assert_eq!(&name, b"etherd!e0.0\0");
+    }
+
+    /// The stored form of device numbers, with minor numbers beyond 8 bits.
+    #[test]
+    fn device_numbers() {
+        let major_minor = |stored| DeviceNumber::decode(stored).map(DeviceNumber::parts);
+        assert_eq!(major_minor(0), None);
+        assert_eq!(major_minor(0x0802), Some((8, 2)));
+        assert_eq!(major_minor(0x1235_0867), Some((0x508, 0x12367)));
+        assert_eq!(major_minor(0xffff_ffff), Some((0xfff, 0xf_ffff)));
     }
 }

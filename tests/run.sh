@@ -11,7 +11,7 @@
 #            tests/run.sh --shell        what `make shell` does
 #
 #     STAGE:  host (cargo test), panics (tests/check-panics.sh), kunit (suites at insmod), guest (the cases),
-#             harness (that this script sees failures, see tests/lib/selftest)
+#             harness (that this script sees failures, see tests/lib/selftest; and errors=panic)
 #     FOLDER: where the cases are, from the top of the project; default tests/guest
 #     CASE:   names of scripts in it, without .sh; default all
 #
@@ -170,6 +170,36 @@ stage_harness() {
 	else
 		not_ok "harness: not what tests/lib/selftest/expected says"
 		cat "$logs/harness.diff"
+	fi
+	errors_panic
+}
+
+# errors=panic, which no case survives: the guest has to end, and by this panic. Read-only, a mount panics
+# only when it was told so by itself, not because the superblock says so.
+errors_panic() {
+	local log=$logs/errors-panic programs
+	programs=$(tools)
+	# shellcheck disable=SC2016
+	guest "$log.console" --timeout $((120 * scale)) --share bin="$programs" -- bash -c '
+		. /src/tests/guest/lib.sh
+		load_drivers
+		load_ram_disks
+		make_fs /dev/ram0 16M -t ext4 -b 1024 -e panic
+		mount -t ext4 /dev/ram0 "$MNT" && mkdir "$MNT/dir" && umount "$MNT"
+		debugfs -w -R "sif dir block[0] 1" /dev/ram0 2>/dev/null
+		tune2fs -E mount_opts=errors=panic /dev/ram0
+		mount -t "$FSTYPE" -o ro /dev/ram0 "$MNT"
+		ls "$MNT/dir"
+		umount "$MNT" && echo survived the superblock
+		mount -t "$FSTYPE" -o ro,errors=panic /dev/ram0 "$MNT"
+		ls "$MNT/dir"
+		echo survived the option' >"$log.out" 2>&1 || :
+	if grep -q '^survived the superblock' "$log.out" && ! grep -q '^survived the option' "$log.out" &&
+		grep -q 'Kernel panic - not syncing: rext4-fs: panic forced after error' "$log.console"; then
+		ok "errors=panic: where it is asked for, and only there"
+	else
+		not_ok "errors=panic: see $log.out"
+		tail -n 5 "$log.out" "$log.console"
 	fi
 }
 

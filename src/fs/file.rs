@@ -3,7 +3,7 @@
 //! Regular files: attributes, and what an open file can do beside reading.
 
 use super::{
-    inode::{InodeInfo, MapKind},
+    inode::InodeInfo,
     io::{Read, Report},
     map, Rext4Fs, VfsInode,
 };
@@ -38,9 +38,11 @@ impl FileOps for File {
 
     fn max_bytes(inode: &VfsInode) -> i64 {
         let geo = &inode.super_block().info().geometry;
-        let max = match inode.data().map_kind {
-            MapKind::Indirect => geo.max_indirect_bytes(),
-            _ => geo.max_extent_bytes(),
+        // Also for contents in the inode, which will need a block map when they grow.
+        let max = if inode.data().flags.contains(InodeFlags::EXTENTS) {
+            geo.max_extent_bytes()
+        } else {
+            geo.max_indirect_bytes()
         };
         i64::try_from(max).unwrap_or(i64::MAX)
     }

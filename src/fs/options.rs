@@ -126,6 +126,8 @@ pub(crate) struct Options {
     /// `None`: without a journal.
     data: Option<DataMode>,
     on_error: OnError,
+    /// Whether the mount itself has said so, not the superblock.
+    on_error_given: bool,
     dax: Dax,
     /// In units of 1 KiB.
     sb_block: u32,
@@ -268,6 +270,7 @@ impl Options {
             toggles,
             data,
             on_error: sb.on_error(),
+            on_error_given: false,
             dax: Dax::Unset,
             sb_block: 1,
             resuid: sb.def_resuid(),
@@ -335,6 +338,7 @@ impl Options {
     fn note_defaults(&mut self) {
         self.defaults.toggles = self.toggles;
         self.defaults.data = self.data;
+        self.on_error_given = false;
     }
 
     /// Puts `given`, which has been checked, in force.
@@ -357,6 +361,7 @@ impl Options {
         put(&mut self.want_extra_isize, given.want_extra_isize);
         self.data = given.data.or(self.data);
         self.on_error = given.on_error.unwrap_or(self.on_error);
+        self.on_error_given |= given.on_error.is_some();
         self.dax = given.dax.unwrap_or(self.dax);
         self.optimize_scan = given.optimize_scan.unwrap_or(self.optimize_scan);
         self.journal_dev = given.journal_dev.or(self.journal_dev);
@@ -462,7 +467,7 @@ impl Options {
     /// Whether it was the mount that asked for `errors=panic`, not the superblock by itself.
     #[inline]
     pub(crate) fn asks_to_panic(&self) -> bool {
-        self.on_error == OnError::Panic && self.defaults.on_error != OnError::Panic
+        self.on_error == OnError::Panic && self.on_error_given
     }
 
     /// Blocks of the inode table to read at a time, 0 or a power of 2.

@@ -26,11 +26,17 @@ impl DeviceNumber {
         let minor = (stored & 0xff) | ((stored >> 12) & 0x000f_ff00);
         Some(Self((major << 20) | minor))
     }
+
+    /// Major and minor number.
+    pub(crate) const fn parts(self) -> (u32, u32) {
+        (self.0 >> 20, self.0 & 0xf_ffff)
+    }
 }
 
 impl fmt::Display for DeviceNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown-block({},{})", self.0 >> 20, self.0 & 0xf_ffff)
+        let (major, minor) = self.parts();
+        write!(f, "unknown-block({major},{minor})")
     }
 }
 

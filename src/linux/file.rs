@@ -239,6 +239,7 @@ pub(super) unsafe extern "C" fn ioctl<T: FileOps>(
         // SAFETY: the file is held; the callees check the user's address and what it points to.
         let ret = unsafe {
             match cmd {
+                nr::FS_IOC_ENABLE_VERITY => bindings::fsverity_ioctl_enable(file, arg),
                 nr::FS_IOC_MEASURE_VERITY => bindings::fsverity_ioctl_measure(file, arg),
                 _ => bindings::fsverity_ioctl_read_metadata(file, arg),
             }

@@ -4,6 +4,8 @@
 
 use kernel::ioctl::{_IO, _IOR, _IOW, _IOWR};
 
+/// Puts a file under fs-verity; the argument is 128 bytes of parameters.
+pub(super) const FS_IOC_ENABLE_VERITY: u32 = _IOW::<[u64; 16]>(b'f' as u32, 133);
 /// Digest of a file that is under fs-verity; the argument starts with two 16-bit words.
 pub(super) const FS_IOC_MEASURE_VERITY: u32 = _IOWR::<[u16; 2]>(b'f' as u32, 134);
 /// Merkle tree, descriptor or signature of such a file; five 64-bit words.
@@ -11,7 +13,10 @@ pub(super) const FS_IOC_READ_VERITY_METADATA: u32 = _IOWR::<[u64; 5]>(b'f' as u3
 
 /// Whether fs/verity answers `cmd`.
 pub(super) fn is_verity(cmd: u32) -> bool {
-    cmd == FS_IOC_MEASURE_VERITY || cmd == FS_IOC_READ_VERITY_METADATA
+    matches!(
+        cmd,
+        FS_IOC_ENABLE_VERITY | FS_IOC_MEASURE_VERITY | FS_IOC_READ_VERITY_METADATA
+    )
 }
 
 /// Reads a file's extents into the extent status cache.

@@ -173,6 +173,15 @@ unsafe fn id_bytes<'a>(sb: *mut bindings::super_block) -> &'a [u8] {
     }
 }
 
+/// Makes a device's name, which may have a slash (`etherd/e0.0`), that of a file in sysfs and proc.
+pub(crate) fn as_file_name(name: &mut [u8]) {
+    for byte in name {
+        if *byte == b'/' {
+            *byte = b'!';
+        }
+    }
+}
+
 /// A superblock that is being filled: it has its device, and no private data yet.
 pub(crate) struct NewSuper<'a, F: FileSystem> {
     raw: *mut bindings::super_block,
@@ -205,13 +214,8 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
     /// `raw` must be the superblock that `get_tree_bdev` passes to its callback, exclusively the
     /// caller's for `'a`.
     pub(super) unsafe fn new(raw: *mut bindings::super_block) -> Self {
-        // A device's name may have a slash (`etherd/e0.0`); it is a file's name in sysfs and proc.
         // SAFETY: by contract nobody else uses the superblock.
-        for byte in unsafe { &mut (*raw).s_id } {
-            if *byte == b'/' {
-                *byte = b'!';
-            }
-        }
+        as_file_name(unsafe { &mut (*raw).s_id });
         Self {
             raw,
             _p: PhantomData,

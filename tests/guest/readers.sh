@@ -43,6 +43,9 @@ for config in "4k -b 4096" "1k -b 1024" "64k -b 65536" "block-maps -b 4096 -O ^e
 	for file in files/one files/block+1 files/3m files/inline-59 files/inline-128 extents/punched extents/unwritten extents/unwritten-tail files/only-size; do
 		both "ways of reading $file, $name" fsprobe ways "$MNT/$file"
 	done
+	for file in files/one files/3m extents/punched extents/unwritten-tail names; do
+		both "what $file answers, $name" fsioctl ask "$MNT/$file"
+	done
 	both "what is refused, $name" fsprobe readonly "$MNT" files/one
 	both "swap file, $name" fsprobe readonly "$MNT" swap
 	both "atime, $name" fsprobe atime "$MNT/files/3m"
@@ -52,6 +55,19 @@ for config in "4k -b 4096" "1k -b 1024" "64k -b 65536" "block-maps -b 4096 -O ^e
 	head -n 5 "$WORK/stress" | sed 's/^/# /'
 	umount "$MNT"
 done
+
+# Verity: what the tree says, by ioctl; and the number that 32-bit programs have for the generation.
+make_fs $dev 64M -t ext4 -b 4096 -O verity
+mount -t ext4 $dev "$MNT"
+fill --seed "$SEED" --verity --only files "$MNT" >/dev/null
+umount "$MNT"
+for file in verity/1 verity/5000 verity/1m files/one; do
+	both "what $file answers" fsioctl ask "$MNT/$file"
+done
+check "one more mount" mount -t "$FSTYPE" -o ro $dev "$MNT"
+equal "the generation for 32-bit programs" "$(fsioctl version32 "$MNT/files/one")" \
+	"$(debugfs -R 'stat files/one' $dev 2>/dev/null | sed -n 's/.*Generation: \([0-9]*\).*/\1/p')"
+umount "$MNT"
 
 # fio writes with C ext4 and verifies through the driver under test, buffered and direct.
 make_fs $dev 256M -t ext4 -b 4096
