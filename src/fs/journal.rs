@@ -99,7 +99,7 @@ fn recover_from(sb: &Sb, log: &mut Log<'_>) -> Result {
     replay(sb, log)?;
 
     // Whatever was verified before the replay may have other contents now.
-    sb.device().sync()?;
+    (sb.device().sync()).inspect_err(|_| error(sb, fmt!("I/O error during recovery")))?;
     sb.device().invalidate();
     info(sb, fmt!("recovery complete"));
     Ok(())
@@ -280,10 +280,13 @@ impl<'a> OnDisk<'a> {
     /// Errors: EIO (reported).
     fn change(&mut self, f: impl FnOnce(&mut Superblock)) -> Result {
         let sb = self.sb;
+        // What has been verified before does not fail now.
         let new = Superblock::verify_mut(&mut *self.copy).map_err(|_| EUCLEAN)?;
         f(new);
         new.update_checksum();
-        let mut buffer = sb.device().read(self.block)?;
+        let mut buffer = sb.device().read(self.block).inspect_err(|_| {
+            error(sb, fmt!("unable to read superblock"));
+        })?;
         let end = self.offset.saturating_add(self.copy.len());
         if buffer.get(self.offset..end) == Some(self.copy.as_slice()) {
             return Ok(());

@@ -65,8 +65,9 @@ impl ContextOps for Mount {
             let found = find_super_again(&sb, ctx)?;
             let options = Options::for_mount(fc, ctx, &found.raw, &found.geometry)?;
             let id = sb.id();
+            let facts = self::facts(&found.geometry, &options);
             let info = SuperInfo::load(id, sb.device(), found.geometry, found.raw, options, false)?;
-            sb = sb.replace(info)?;
+            sb = sb.replace(info, &facts)?;
         }
 
         // As ext4: the root directory is itself whatever else the superblock says of its number.

@@ -197,6 +197,10 @@ impl Options {
         let given = self.check(fc, MountedAs::of(fc), given, geometry, true)?;
         let mut new = self.clone();
         new.apply(&given, geometry);
+        if new.on_error == self.on_error {
+            // mount(8) repeats what is shown, and that may be the superblock's wish.
+            new.on_error_given = self.on_error_given;
+        }
         if new
             .toggles
             .difference(self.toggles)
@@ -325,7 +329,12 @@ impl Options {
             Err(e) => Err(e),
         };
         match result {
-            Ok(parsed) => self.apply(&parsed, geometry),
+            Ok(parsed) => {
+                self.apply(&parsed, geometry);
+                // An image that somebody hands us must not make the kernel complain of itself,
+                // which stops machines with panic_on_warn.
+                self.toggles = self.toggles.without(Toggles::WARN_ON_ERROR);
+            }
             Err(_) => fc.warn(fmt!(
                 "failed to parse options in superblock: {}",
                 show::Printable(text)

@@ -60,8 +60,8 @@ unsafe impl Sync for ClaimedDevice<'_> {}
 impl<'a> ClaimedDevice<'a> {
     /// Claims the device `number` for `sb`, for reading and, with `write`, for writing. May sleep.
     ///
-    /// Errors: EBUSY when somebody else has claimed it (another file system, or this one before)
-    /// or has it open for writing, and while it is frozen; ENXIO and ENODEV when there is no such
+    /// Errors: EBUSY when somebody else has claimed it or has it open for writing, when it is the
+    /// superblock's own device, and while it is frozen; ENXIO and ENODEV when there is no such
     /// device, EACCES and EROFS when it cannot be written; ENOMEM.
     pub(crate) fn new<F: FileSystem>(
         sb: &'a SuperBlock<F>,
@@ -73,6 +73,11 @@ impl<'a> ClaimedDevice<'a> {
             mode |= bindings::BLK_OPEN_WRITE;
         }
         let raw = sb.as_raw();
+        // The block layer would give the same holder its device a second time.
+        // SAFETY: set before the superblock was published, and constant.
+        if unsafe { (*raw).s_dev } == number.0 {
+            return Err(EBUSY);
+        }
         // SAFETY: the superblock is alive, and holds its device in the VFS's table already. As the
         // token of exclusiveness it stands for nobody but itself.
         let file = from_err_ptr(unsafe {

@@ -208,6 +208,32 @@ pub(crate) struct SuperFacts {
     pub(crate) posix_acl: bool,
 }
 
+impl SuperFacts {
+    /// Sets them.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must be a superblock that is being mounted by the caller, and known to nobody else.
+    unsafe fn set(&self, raw: *mut bindings::super_block) {
+        // SAFETY: by contract.
+        unsafe {
+            let sb = &mut *raw;
+            sb.s_magic = self.magic;
+            sb.s_maxbytes = self.max_bytes;
+            sb.s_max_links = self.max_links;
+            sb.s_time_min = self.time_min;
+            sb.s_time_max = self.time_max;
+            sb.s_time_gran = self.time_gran;
+            bindings::super_set_uuid(raw, self.uuid.as_ptr(), 16);
+            if self.posix_acl {
+                sb.s_flags |= bindings::SB_POSIXACL;
+            } else {
+                sb.s_flags &= !bindings::SB_POSIXACL;
+            }
+        }
+    }
+}
+
 impl<'a, F: FileSystem> NewSuper<'a, F> {
     /// # Safety
     ///
@@ -320,19 +346,8 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
             bindings::set_verity_operations(self.raw, T::VERITY);
             // Nothing stands against pre-content events: all reads go through the page cache's.
             sb.s_iflags |= bindings::SB_I_ALLOW_HSM as usize;
-            sb.s_magic = facts.magic;
-            sb.s_maxbytes = facts.max_bytes;
-            sb.s_max_links = facts.max_links;
-            sb.s_time_min = facts.time_min;
-            sb.s_time_max = facts.time_max;
-            sb.s_time_gran = facts.time_gran;
-            bindings::super_set_uuid(self.raw, facts.uuid.as_ptr(), 16);
+            facts.set(self.raw);
             bindings::super_set_sysfs_name_bdev(self.raw);
-            if facts.posix_acl {
-                sb.s_flags |= bindings::SB_POSIXACL;
-            } else {
-                sb.s_flags &= !bindings::SB_POSIXACL;
-            }
             // INVARIANT: nobody else has seen the superblock yet.
             Ok(Published(SuperBlock::from_raw(self.raw)))
         }
@@ -375,10 +390,10 @@ where
         }
     }
 
-    /// Exchanges the private data for `info`.
+    /// Exchanges the private data for `info`, and the facts for `facts`.
     ///
     /// Errors: EBUSY while an inode is in memory.
-    pub(crate) fn replace(self, info: F::Super) -> Result<Self> {
+    pub(crate) fn replace(self, info: F::Super, facts: &SuperFacts) -> Result<Self> {
         let sb = self.0.as_raw();
         // SAFETY: `sb` is valid. The mount is the only one who could add to the list, and it is
         // here.
@@ -386,7 +401,10 @@ where
             // SAFETY: by the type invariant and the check above nobody but `self` can reach the
             // private data, and references made from `self` are gone, since it is consumed here.
             // The old value is dropped in place; it may be moved since it is `Unpin`.
-            unsafe { (*(*sb).s_fs_info.cast::<Private<F>>()).info = info };
+            unsafe {
+                (*(*sb).s_fs_info.cast::<Private<F>>()).info = info;
+                facts.set(sb);
+            }
             return Ok(self);
         }
         Err(EBUSY)

@@ -29,16 +29,18 @@ meant='unsupported optional feature (encrypt|casefold)|bigalloc with non-zero fi
 
 # survives NAME DEVICE: with and without replay. Leaves in $outcome what happened.
 survives() {
-	local name=$1 dev=$2 options status why=
+	local name=$1 dev=$2 options status why= first
 	outcome=
-	log_mark
+	first=$((marks + 1))
 	for options in ro,noload ro; do
+		log_mark
 		timeout -k 5 120 mount -t "$FSTYPE" -o "$options" "$dev" "$MNT" 2>"$WORK/err"
 		status=$?
 		if [ $status -eq 0 ]; then
 			timeout -k 5 120 "${walk[@]}" "$MNT" >"$WORK/walk" 2>&1
 			status=$?
 			outcome+="[$options: $(tail -n 1 "$WORK/walk" | cut -c 1-120)] "
+			[ "$FSTYPE" != rext4 ] || ! grep -q '^odd=' "$WORK/walk" || why="an errno that damage does not explain"
 			case $status in
 			0 | 1) ;;
 			3) why="the walk did not end" ;;
@@ -58,12 +60,12 @@ survives() {
 			fi
 		fi
 	done
-	kernel_log_clean "$marks" || why="a warning of the kernel"
+	kernel_log_clean "$first" || why="a warning of the kernel"
 	if [ -z "$why" ]; then
 		ok "$name"
 	else
 		not_ok "$name" "$why: $outcome"
-		log_since | tail -n 8 | sed 's/^/#   /'
+		log_after "$first" | tail -n 8 | sed 's/^/#   /'
 		is_mounted "$MNT" && umount -l "$MNT"
 	fi
 	[ -z "${VERBOSE:-}" ] || echo "# $name: $outcome"

@@ -53,6 +53,16 @@ const char *err_name(int err)
 
 	if (err != ENODATA && err != EOPNOTSUPP && err != ENOTTY)
 		total.errors++;
+	/* What damage may come to; the last few are what the VFS makes of odd names, types and sizes. */
+	switch (err) {
+	case ENODATA: case EOPNOTSUPP: case ENOTTY:
+	case EUCLEAN: case EIO: case EBADMSG:
+	case ENXIO: case ELOOP: case ENAMETOOLONG: case EOVERFLOW: case EACCES: case EPERM: case ENOENT: case EFBIG:
+		break;
+	default:
+		if (!total.odd)
+			total.odd = err;
+	}
 	return name ? name : "E?";
 }
 
@@ -330,6 +340,8 @@ int main(int argc, char **argv)
 	walk(&top, root_fd);
 	census_fs(argv[optind]);
 	say("\n");
+	if ((opt.quiet || gave_up) && total.odd)
+		printf("odd=%s ", strerrorname_np(total.odd));
 	if (opt.quiet || gave_up)
 		printf("files=%llu dirs=%llu symlinks=%llu others=%llu bytes=%llu xattrs=%llu "
 		       "extents=%llu errors=%llu seconds=%.1f%s\n",

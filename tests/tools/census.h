@@ -44,6 +44,7 @@ struct options {
 
 struct totals {
 	uint64_t files, dirs, symlinks, others, bytes, xattrs, extents, errors;
+	int odd;		/* the first errno that damage does not explain */
 };
 
 extern struct options opt;

@@ -116,7 +116,7 @@ impl<'a> External<'a> {
 
     /// jbd2 keeps the transactions of one file system in a journal, not of several.
     fn check_users(&self, sb: &Sb, size: u32) -> Result {
-        let buffer = self.read(sb, self.start)?;
+        let buffer = self.read_super(sb)?;
         let head = head(sb, &buffer, size, self.len)?;
         if head.nr_users() != 1 {
             error(
@@ -138,6 +138,15 @@ impl<'a> External<'a> {
     fn read(&self, sb: &Sb, block: u32) -> Result<Buffer<'_>> {
         let size = sb.info().geometry.block_size();
         self.device.blocks(size).read(block.into())
+    }
+
+    /// As [`read`](Self::read), of the journal's superblock.
+    ///
+    /// Errors: EIO (reported).
+    fn read_super(&self, sb: &Sb) -> Result<Buffer<'_>> {
+        self.read(sb, self.start).inspect_err(|_| {
+            error(sb, fmt!("cannot read journal superblock"));
+        })
     }
 
     /// Whether the device itself cannot be written.
@@ -220,7 +229,7 @@ impl<'a> Log<'a> {
     pub(super) fn read_head(&mut self, sb: &Sb) -> Result<Option<LogScan>> {
         match self {
             Self::Device(external) => {
-                let buffer = external.read(sb, external.start)?;
+                let buffer = external.read_super(sb)?;
                 let size = sb.info().geometry.block_size();
                 scan_of(sb, head(sb, &buffer, size, external.len)?)
             }
