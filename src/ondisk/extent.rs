@@ -28,6 +28,8 @@ use super::crc::crc32c;
 use super::error::Corrupt;
 use super::ids::{FileBlock, FsBlock};
 
+pub mod edit;
+
 /// Size in bytes of `i_block`, which holds the root.
 pub const ROOT_SIZE: usize = 60;
 
@@ -53,6 +55,7 @@ crate::corrupt_area! {
         TooManyEntries = "extent node: more entries than its capacity",
         EmptyNode = "extent node: no entries",
         ZeroLength = "extent: length is zero",
+        TooLong = "extent: longer than an entry can express",
         PastEnd = "extent: runs past the largest file block",
         BadRun = "extent: physical blocks outside the file system or inside its metadata",
         BadTarget = "extent index: child outside the file system or inside its metadata",
@@ -233,6 +236,28 @@ impl<'a, T: RawEntry> Entries<'a, T> {
     #[inline]
     pub fn iter(&self) -> core::slice::Iter<'a, T> {
         self.0.iter()
+    }
+
+    /// How many entries there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none, as only a root may be.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many entries begin at or before `at`. What is written at the end of a file is looked
+    /// for here, so the last entry is asked first.
+    #[inline]
+    pub fn up_to(&self, at: FileBlock) -> usize {
+        match self.0.last() {
+            Some(last) if last.first() > at => partition_point(self.0, |e| e.first() <= at),
+            _ => self.0.len(),
+        }
     }
 
     /// The last entry that begins at or before `at`, with the first block of the entry after it.

@@ -17,6 +17,8 @@ use super::bounds::BlockBounds;
 use super::error::Corrupt;
 use super::ids::{FileBlock, FsBlock};
 
+pub mod edit;
+
 /// Size in bytes of `i_block`.
 pub const ROOT_SIZE: usize = 60;
 
@@ -32,6 +34,8 @@ crate::corrupt_area! {
     IndirectError {
         BadPointer = "block map: pointer outside the file system or inside its metadata",
         BadBlock = "block map: indirect block of the wrong size",
+        PastEnd = "block map: beyond the last block that it can address",
+        Wide = "block map: block number wider than 32 bits",
     }
 }
 
@@ -50,6 +54,12 @@ impl PointerBits {
         } else {
             None
         }
+    }
+
+    /// How many pointers a block has.
+    #[inline]
+    pub const fn slots(self) -> usize {
+        self.span(1) as usize
     }
 
     /// How many blocks a pointer to a tree of `levels` (0..=3) levels stands for, as a shift.
@@ -232,7 +242,7 @@ impl<'a> Table<'a> {
     /// The logical block at which `slot` begins. The end of the map reads as the end of the
     /// block space: nothing can be mapped beyond, so what lies there is part of a last hole.
     #[inline]
-    fn slot_start(&self, slot: usize) -> FileBlock {
+    pub fn slot_start(&self, slot: usize) -> FileBlock {
         let start = match self.start {
             Start::Root if slot >= ROOT_SLOTS => return FileBlock::END,
             Start::Root => self.bits.root_slot_start(slot),
@@ -243,11 +253,81 @@ impl<'a> Table<'a> {
 
     /// Whether pointers in `slot` lead to data rather than to another table.
     #[inline]
-    fn is_data(&self, slot: usize) -> bool {
+    pub fn is_data(&self, slot: usize) -> bool {
         match self.start {
             Start::Root => slot < DIRECT,
             Start::Block { shift, .. } => shift == 0,
         }
+    }
+
+    /// How many slots there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many slots at the front of a table with data pointers have data pointers.
+    #[inline]
+    pub fn data_slots(&self) -> usize {
+        match self.start {
+            Start::Root => DIRECT,
+            Start::Block { .. } => self.slots.len(),
+        }
+    }
+
+    /// Whether all slots are empty.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.slots.iter().all(|p| p.get() == 0)
+    }
+
+    /// The slot that logical block `at` lies in: the first one for what lies before the table,
+    /// the number of slots for what lies behind it.
+    #[inline]
+    pub fn slot_of(&self, at: FileBlock) -> usize {
+        let slot = match self.start {
+            Start::Root => self.bits.path(at).map(|path| path.root_slot()),
+            Start::Block { base, shift } => {
+                let offset = u64::from(at.get()).saturating_sub(base);
+                usize::try_from(offset.wrapping_shr(shift)).ok()
+            }
+        };
+        slot.unwrap_or(usize::MAX).min(self.slots.len())
+    }
+
+    /// The last slot of `from..to` that is not empty.
+    #[inline]
+    pub fn last_used(&self, from: usize, to: usize) -> Option<usize> {
+        let slots = self.slots.get(from..to.min(self.slots.len()))?;
+        let place = slots.iter().rposition(|p| p.get() != 0)?;
+        Some(from.wrapping_add(place))
+    }
+
+    /// The first slot of `from..to` that is not empty.
+    #[inline]
+    pub fn first_used(&self, from: usize, to: usize) -> Option<usize> {
+        let slots = self.slots.get(from..to.min(self.slots.len()))?;
+        let place = slots.iter().position(|p| p.get() != 0)?;
+        Some(from.wrapping_add(place))
+    }
+
+    /// The slots from `from` (at the lowest) up to `last` that point to consecutive data blocks:
+    /// the first of them and its pointer, unchecked. `None` if `last` is empty.
+    #[inline]
+    pub fn run_up_to(&self, from: usize, last: usize) -> Option<(usize, u32)> {
+        let mut pointer = self.slots.get(last)?.get();
+        let mut slot = last;
+        if pointer == 0 {
+            return None;
+        }
+        while let Some(before) = slot.checked_sub(1).filter(|before| *before >= from) {
+            match self.slots.get(before).map(|p| p.get()) {
+                Some(p) if p != 0 && p.checked_add(1) == Some(pointer) => pointer = p,
+                _ => break,
+            }
+            slot = before;
+        }
+        Some((slot, pointer))
     }
 
     /// Whether the slot after `slot` goes on with what `slot` says.
