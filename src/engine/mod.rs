@@ -19,6 +19,7 @@ pub mod dir_batch;
 pub mod dir_cookie;
 pub mod dir_lookup;
 pub mod dirhash;
+pub mod extent_edit;
 pub mod extent_map;
 pub mod extent_walk;
 mod htree;

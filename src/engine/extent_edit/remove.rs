@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Unmapping blocks, in steps.
+//!
+//! A step works on the last leaf of the range that is left, from its end. That way the tree is
+//! whole after each step, the file's map simply ends earlier (or the hole begins earlier), and
+//! the caller can restart its transaction between any two steps.
+//!
+//! Freeing blocks can fail, and can stop in the middle of an extent; both happen before anything
+//! is written that depends on it. So when it fails, the tree is left with exactly the blocks that
+//! have not been freed. One thing is given up for that: when the last extents of a node are gone
+//! and freeing the node's own block fails, the tree is written without it and the block stays
+//! allocated, for e2fsck to find. (A node cannot stay without entries, and its blocks are gone.
+//! C ext4 leaks what it fails to free, data too.)
+
+use super::path::{leaf, Path};
+use super::prepare::{Prepared, Splice};
+use super::{least_budget, ExtentEditor, Progress, Root};
+use crate::engine::change::{Blocks, Transaction, Was};
+use crate::ondisk::bounds::BlockBounds;
+use crate::ondisk::extent::edit::{NodeMut, Shape, ROOT_CAPACITY};
+use crate::ondisk::extent::{Extent, ExtentError, Node, RawEntry};
+use crate::ondisk::{Corrupt, FileBlock, FsBlock};
+
+/// What a step has freed of the entries of one leaf.
+struct Freed<E> {
+    /// The first of the entries that are gone.
+    gone: usize,
+    /// What is left of the entry before them, if it has lost its tail.
+    short: Option<Extent>,
+    /// Where the file's map ends now.
+    end: FileBlock,
+    /// Why it came to an end too early.
+    error: Option<E>,
+}
+
+impl<T, B, Z> ExtentEditor<'_, T, B, Z>
+where
+    T: Transaction,
+    B: Blocks<Error = T::Error>,
+    Z: BlockBounds,
+{
+    /// Unmaps and frees the blocks of `from..to`, or some of them at the range's end: one step,
+    /// with at most `budget` calls of [`Blocks::free`], or [`least_budget`] of them if that is
+    /// more. On [`Progress::More`] the caller goes on with another end, after it has restarted
+    /// its transaction if that has no room for [`remove_needs`](super::remove_needs) left.
+    /// [`FileBlock::END`] for `to` truncates.
+    ///
+    /// May sleep. Errors: as for [`insert`](Self::insert), and from freeing. The tree is valid
+    /// after an error too, and maps what has not been freed.
+    pub fn remove(
+        &self,
+        root: &mut Root,
+        from: FileBlock,
+        to: FileBlock,
+        budget: u32,
+    ) -> Result<Progress, T::Error> {
+        let Some(last) = to.get().checked_sub(1).filter(|_| from < to) else {
+            return self.shrink(root, from);
+        };
+        let path = self.find(root, FileBlock::new(last))?;
+        let entries = path.leaf(root).map_err(Corrupt::from)?;
+        let below = entries.up_to(FileBlock::new(last));
+        let extent = self
+            .at(entries, below.checked_sub(1))
+            .map_err(Corrupt::from)?;
+        let Some(extent) = extent.filter(|extent| extent.end() > from) else {
+            // The root's child, which may be freed, is held by the path.
+            drop(path);
+            return self.shrink(root, from);
+        };
+        if extent.end() > to {
+            self.punch(root, path, below.saturating_sub(1), &extent, from, to)
+        } else {
+            self.cut_tail(root, path, below, from, budget)
+        }
+    }
+
+    /// Unmaps blocks of entry `n`, `extent`, that goes on behind `to`.
+    fn punch(
+        &self,
+        root: &mut Root,
+        mut path: Path<T::Block>,
+        n: usize,
+        extent: &Extent,
+        from: FileBlock,
+        to: FileBlock,
+    ) -> Result<Progress, T::Error> {
+        let hole = extent.clip(from, to).ok_or(ExtentError::BadRun);
+        let hole = hole.map_err(Corrupt::from)?;
+        let may_lose_head = n == 0 && path.depth > 0 && hole.first == extent.first;
+        // Even where only the head goes there may be one more entry meanwhile: blocks are freed
+        // from the hole's end, perhaps not all at once.
+        let ready = self.prepare(&mut path, 1, may_lose_head, extent.start)?;
+        let freed = self.free(hole.start, hole.len)?;
+        let cut = FileBlock::new(to.get().saturating_sub(freed));
+        let mut splice = Splice::new(n, 1);
+        let parts = [
+            extent.clip(FileBlock::ZERO, cut),
+            extent.clip(to, FileBlock::END),
+        ];
+        for part in parts.iter().flatten() {
+            // Parts of what an entry expresses can be expressed.
+            let _ = splice.push(part);
+        }
+        let first = may_lose_head && cut == extent.first;
+        ready.apply(root, &path, &splice, first);
+        self.go_on(root, from, cut)
+    }
+
+    /// Unmaps what lies at or above `from` of the first `below` entries of a leaf.
+    fn cut_tail(
+        &self,
+        root: &mut Root,
+        mut path: Path<T::Block>,
+        below: usize,
+        from: FileBlock,
+        budget: u32,
+    ) -> Result<Progress, T::Error> {
+        let entries = path.leaf(root).map_err(Corrupt::from)?;
+        let count = entries.len();
+        let all = entries.first().is_some_and(|first| first >= from);
+        let nodes = if all && below == count {
+            least_budget(path.depth).saturating_sub(1)
+        } else {
+            0
+        };
+        let budget = budget.max(least_budget(path.depth)).saturating_sub(nodes);
+        let key = all && path.depth > 0;
+        let ready = self.prepare(&mut path, 0, key, FsBlock::new(0))?;
+        let freed = self.free_tail(root, &path, &ready, below, from, budget);
+        if freed.gone == 0 && freed.short.is_none() && below == count {
+            let done = self.drop_leaf(root, &path, ready);
+            return match freed.error {
+                Some(e) => Err(e),
+                None => done.and_then(|()| self.go_on(root, from, freed.end)),
+            };
+        }
+        let kept = usize::from(freed.short.is_some());
+        let at = freed.gone.saturating_sub(kept);
+        let mut splice = Splice::new(at, below.saturating_sub(at));
+        if let Some(short) = &freed.short {
+            let _ = splice.push(short);
+        }
+        if splice.remove > 0 {
+            let first = key && freed.gone == 0 && freed.short.is_none();
+            ready.apply(root, &path, &splice, first);
+        }
+        match freed.error {
+            Some(e) => Err(e),
+            None => self.go_on(root, from, freed.end),
+        }
+    }
+
+    /// Frees the blocks at or above `from` of the first `below` entries of a leaf, from the end.
+    fn free_tail(
+        &self,
+        root: &Root,
+        path: &Path<T::Block>,
+        ready: &Prepared<'_, T, B>,
+        below: usize,
+        from: FileBlock,
+        budget: u32,
+    ) -> Freed<T::Error> {
+        let mut freed = Freed {
+            gone: below,
+            short: None,
+            end: path.to,
+            error: None,
+        };
+        let entries = match leaf(root, ready.leaf(path.depth)) {
+            Ok(entries) => entries,
+            Err(e) => {
+                freed.error = Some(Corrupt::from(e).into());
+                return freed;
+            }
+        };
+        let mut budget = budget;
+        while let Some(n) = freed.gone.checked_sub(1) {
+            let extent = match self.at(entries, Some(n)) {
+                Ok(Some(extent)) if extent.end() <= freed.end => extent,
+                Err(e) => {
+                    freed.error = Some(Corrupt::from(e).into());
+                    break;
+                }
+                // Verified to be in order, and changed since: nothing may be freed twice.
+                _ => {
+                    freed.error = Some(Corrupt::from(ExtentError::Unsorted).into());
+                    break;
+                }
+            };
+            let Some(mut rest) = extent.clip(from, FileBlock::END) else {
+                // All that is left of the leaf, and of the leaves before it, lies below.
+                freed.end = from;
+                break;
+            };
+            // Each turn takes one of the budget.
+            while rest.len > 0 && budget > 0 {
+                match self.free(rest.start, rest.len) {
+                    Ok(len) => rest.len = rest.len.saturating_sub(len),
+                    Err(e) => {
+                        freed.error = Some(e);
+                        break;
+                    }
+                }
+                budget = budget.saturating_sub(1);
+            }
+            let end = rest.end();
+            let short = extent.clip(FileBlock::ZERO, end);
+            if end < extent.end() {
+                freed.end = end;
+                freed.short = short;
+                if short.is_none() {
+                    freed.gone = n;
+                }
+            }
+            if rest.len > 0 || short.is_some() || freed.error.is_some() {
+                break;
+            }
+        }
+        if freed.gone == 0 && freed.short.is_none() {
+            freed.end = freed.end.min(path.from);
+        }
+        freed
+    }
+
+    /// Frees blocks at the end of a run of data; yields how many.
+    #[inline]
+    fn free(&self, start: FsBlock, len: u32) -> Result<u32, T::Error> {
+        let freed = self.blocks.free(start, len, Was::Data)?;
+        Ok(freed.clamp(1, len.max(1)))
+    }
+
+    /// Takes a leaf that has lost all its entries out of the tree, with the nodes above that are
+    /// empty without it.
+    fn drop_leaf(
+        &self,
+        root: &mut Root,
+        path: &Path<T::Block>,
+        mut ready: Prepared<'_, T, B>,
+    ) -> Result<(), T::Error> {
+        let mut result = Ok(());
+        let mut n = usize::from(path.depth);
+        let mut slot = 0usize;
+        let mut shape = Shape {
+            count: 1,
+            capacity: 0,
+        };
+        while let Some(node) = n.checked_sub(1) {
+            let Some(level) = path.level(node) else {
+                break;
+            };
+            if n != usize::from(path.depth) {
+                shape = level.shape;
+            }
+            if shape.count > 1 {
+                ready.cut(root, path, Some(node), slot);
+                return result;
+            }
+            ready.forget(node);
+            let freed = self.blocks.free(level.number, 1, Was::Metadata);
+            result = result.and(freed.map(drop));
+            slot = level.slot;
+            n = node;
+        }
+        if path.depth > 0 && path.root.count > 1 {
+            ready.cut(root, path, None, slot);
+        } else if let Some(mut node) = NodeMut::root(root) {
+            node.become_empty();
+        }
+        result
+    }
+
+    /// The end of a step that has unmapped `end` and what lies behind it.
+    #[inline]
+    fn go_on(&self, root: &Root, from: FileBlock, end: FileBlock) -> Result<Progress, T::Error> {
+        let shape = Shape::of_root(root).map_err(Corrupt::from)?;
+        let (_, depth) = Node::root(root).map_err(Corrupt::from)?;
+        // An empty map has nothing to shrink either.
+        if shape.count == 0 || (end <= from && (depth == 0 || shape.count > 1)) {
+            Ok(Progress::Done)
+        } else {
+            Ok(Progress::More(end.max(from)))
+        }
+    }
+
+    /// Lets the root take the place of its only child, if the child's entries fit. One level per
+    /// step.
+    fn shrink(&self, root: &mut Root, from: FileBlock) -> Result<Progress, T::Error> {
+        let (node, depth) = Node::root(root).map_err(Corrupt::from)?;
+        let (Node::Index(entries), Some(below)) = (node, depth.checked_sub(1)) else {
+            return Ok(Progress::Done);
+        };
+        let (Some(raw), 1) = (entries.get(0), entries.len()) else {
+            return Ok(Progress::Done);
+        };
+        let index = raw.check(self.bounds).map_err(Corrupt::from)?;
+        let block = self.read(index.child)?;
+        if Shape::of_block(&block, 0).map_err(Corrupt::from)?.count > ROOT_CAPACITY {
+            return Ok(Progress::Done);
+        }
+        let child = Node::child(&block, below).map_err(Corrupt::from)?;
+        if child.first() != Some(raw.first()) {
+            return Err(Corrupt::from(ExtentError::OutsideParent).into());
+        }
+        // The entries are taken over first, aside: the block is let go before it is freed.
+        let mut shrunk = *root;
+        if let Some(mut node) = NodeMut::root(&mut shrunk) {
+            node.become_child(&child);
+        }
+        drop(block);
+        self.blocks.free(index.child, 1, Was::Metadata)?;
+        *root = shrunk;
+        self.go_on(root, from, from)
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changing a file's map: extent trees and block maps, against models, with every call that can
+//! fail failing once, and judged by e2fsck.
+
+mod common;
+
+#[path = "map_edit/extents.rs"]
+mod extents;
+#[path = "map_edit/shapes.rs"]
+mod shapes;
+#[path = "map_edit/store.rs"]
+mod store;
