@@ -23,6 +23,7 @@ pub mod extent_edit;
 pub mod extent_map;
 pub mod extent_walk;
 mod htree;
+pub mod indirect_edit;
 pub mod indirect_walk;
 pub mod journal_scan;
 pub mod mapping;

@@ -7,6 +7,8 @@ mod common;
 
 #[path = "map_edit/extents.rs"]
 mod extents;
+#[path = "map_edit/indirect.rs"]
+mod indirect;
 #[path = "map_edit/shapes.rs"]
 mod shapes;
 #[path = "map_edit/store.rs"]
