@@ -5,8 +5,13 @@
 
 mod common;
 
+#[allow(dead_code)] // Shared with the tests that only read.
+#[path = "mapping/disk.rs"]
+mod disk;
 #[path = "map_edit/extents.rs"]
 mod extents;
+#[path = "map_edit/images.rs"]
+mod images;
 #[path = "map_edit/indirect.rs"]
 mod indirect;
 #[path = "map_edit/shapes.rs"]

@@ -2,6 +2,7 @@
 
 //! Marking mapped blocks as written, or as unwritten.
 
+use super::path::Path;
 use super::prepare::Splice;
 use super::{ExtentEditor, Root};
 use crate::engine::change::{Blocks, Transaction};
@@ -35,7 +36,8 @@ where
         if from >= to {
             return Ok(to);
         }
-        let mut path = self.find(root, from)?;
+        let mut path = Path::new();
+        self.find(root, from, &mut path)?;
         let entries = path.leaf(root).map_err(Corrupt::from)?;
         let found = self.next_in_state(entries, from, !unwritten);
         let (n, old) = match found.map_err(Corrupt::from)? {
@@ -46,9 +48,10 @@ where
         };
         let planned = self.plan(entries, n, &old, from, to);
         let (splice, reached) = planned.map_err(Corrupt::from)?;
-        let ready = self.prepare(&mut path, splice.growth(), false, old.start)?;
+        let mut ready = self.unprepared();
+        self.prepare(&mut path, &mut ready, splice.growth(), false, old.start)?;
         // The first entry of a leaf keeps its key: it may lose its tail, or grow.
-        ready.apply(root, &path, &splice, false);
+        ready.apply(root, &mut path, &splice, false);
         Ok(reached)
     }
 
@@ -60,12 +63,12 @@ where
         from: FileBlock,
         unwritten: bool,
     ) -> Result<Option<(usize, Extent)>, ExtentError> {
-        let start = entries.up_to(from).saturating_sub(1);
-        for (n, raw) in entries.iter().enumerate().skip(start) {
-            let extent = raw.check(self.bounds)?;
+        let mut n = entries.up_to(from).saturating_sub(1);
+        while let Some(extent) = self.at(entries, Some(n))? {
             if extent.unwritten == unwritten && extent.end() > from {
                 return Ok(Some((n, extent)));
             }
+            n = n.wrapping_add(1);
         }
         Ok(None)
     }

@@ -2,6 +2,7 @@
 
 //! Mapping blocks where there is a hole.
 
+use super::path::Path;
 use super::prepare::Splice;
 use super::{ExtentEditor, Root};
 use crate::engine::change::{Blocks, Transaction};
@@ -37,7 +38,8 @@ where
     pub fn insert(&self, root: &mut Root, new: &Extent) -> Result<Inserted, T::Error> {
         // What cannot be expressed is not looked up.
         new.entry().map_err(Corrupt::from)?;
-        let mut path = self.find(root, new.first)?;
+        let mut path = Path::new();
+        self.find(root, new.first, &mut path)?;
         let entries = path.leaf(root).map_err(Corrupt::from)?;
         let at = entries.up_to(new.first);
         let old_first = entries.first();
@@ -56,8 +58,9 @@ where
         };
         // The key of the leaf's first entry is the root's own business if it is the leaf.
         let key = splice.at == 0 && path.depth > 0 && old_first != Some(first);
-        let ready = self.prepare(&mut path, splice.growth(), key, new.start)?;
-        ready.apply(root, &path, &splice, key);
+        let mut ready = self.unprepared();
+        self.prepare(&mut path, &mut ready, splice.growth(), key, new.start)?;
+        ready.apply(root, &mut path, &splice, key);
         Ok(Inserted::Done)
     }
 

@@ -11,7 +11,7 @@
 //! Going up from the leaf, a change arrives at each node as at most two requests: the key of the
 //! entry that was followed becomes another one, and behind it comes an index for a new node.
 
-use super::path::{Path, LEVELS};
+use super::path::{Level, Path, LEVELS};
 use super::{ExtentEditor, Root};
 use crate::engine::change::{Blocks, Transaction};
 use crate::ondisk::bounds::BlockBounds;
@@ -66,39 +66,24 @@ impl Splice {
     }
 }
 
-/// Blocks that have been allocated; given back unless taken.
-struct Fresh<'t, T: Transaction, B: Blocks> {
+/// New blocks for a change, and what it takes to write them; given back unless used.
+pub(super) struct Prepared<'t, T: Transaction, B: Blocks> {
     tx: &'t T,
     blocks: &'t B,
+    seal: Seal,
+    capacity: u16,
     /// From the front; the last one is taken first.
-    list: [Option<(FsBlock, T::Edit)>; LEVELS + 1],
+    fresh: [Option<(FsBlock, T::Edit)>; LEVELS + 1],
 }
 
-impl<T: Transaction, B: Blocks<Error = T::Error>> Fresh<'_, T, B> {
-    /// Allocates `count` blocks.
-    fn fill(&mut self, count: usize, goal: FsBlock) -> Result<(), T::Error> {
-        for place in self.list.iter_mut().take(count) {
-            let number = self.blocks.allocate(goal)?;
-            match self.tx.create(number) {
-                Ok(edit) => *place = Some((number, edit)),
-                Err(e) => {
-                    self.blocks.give_back(number);
-                    return Err(e);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<T: Transaction, B: Blocks> Fresh<'_, T, B> {
+impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
     #[inline]
     fn take(&mut self) -> Option<(FsBlock, T::Edit)> {
-        self.list.iter_mut().rev().find_map(Option::take)
+        self.fresh.iter_mut().rev().find_map(Option::take)
     }
 }
 
-impl<T: Transaction, B: Blocks> Drop for Fresh<'_, T, B> {
+impl<T: Transaction, B: Blocks> Drop for Prepared<'_, T, B> {
     #[inline]
     fn drop(&mut self) {
         while let Some((number, edit)) = self.take() {
@@ -108,43 +93,38 @@ impl<T: Transaction, B: Blocks> Drop for Fresh<'_, T, B> {
     }
 }
 
-/// All that a change of one leaf needs.
-pub(super) struct Prepared<'t, T: Transaction, B: Blocks> {
-    /// Write access to nodes of the path, as numbered there; always to the leaf.
-    edits: [Option<T::Edit>; LEVELS],
-    fresh: Fresh<'t, T, B>,
-    seal: Seal,
-    capacity: u16,
-}
-
 impl<T, B, Z> ExtentEditor<'_, T, B, Z>
 where
     T: Transaction,
     B: Blocks<Error = T::Error>,
     Z: BlockBounds,
 {
+    /// A change that nothing has been prepared for.
+    #[inline]
+    pub(super) fn unprepared(&self) -> Prepared<'_, T, B> {
+        Prepared {
+            tx: self.tx,
+            blocks: self.blocks,
+            seal: self.seal,
+            capacity: self.capacity,
+            fresh: [const { None }; LEVELS + 1],
+        }
+    }
+
     /// Takes what a change of the path's leaf needs that adds at most `growth` entries, and that
-    /// may change its first key or empty it if `key`. New nodes come near `goal`.
+    /// may change its first key or empty it if `key`: write access to nodes of the path, always
+    /// to the leaf, and new blocks near `goal`.
     ///
     /// Errors: from the transaction and the allocator, and [`ExtentError::TooDeep`]; nothing has
     /// changed then.
     pub(super) fn prepare(
         &self,
-        path: &mut Path<T::Block>,
+        path: &mut Path<T>,
+        ready: &mut Prepared<'_, T, B>,
         growth: usize,
         key: bool,
         goal: FsBlock,
-    ) -> Result<Prepared<'_, T, B>, T::Error> {
-        let mut ready = Prepared {
-            edits: [const { None }; LEVELS],
-            fresh: Fresh {
-                tx: self.tx,
-                blocks: self.blocks,
-                list: [const { None }; LEVELS + 1],
-            },
-            seal: self.seal,
-            capacity: self.capacity,
-        };
+    ) -> Result<(), T::Error> {
         let (mut growth, mut key) = (growth, key);
         let mut fresh = 0usize;
         let mut goal = goal;
@@ -155,12 +135,10 @@ where
                 break;
             };
             // The leaf is changed in any case, a node above it only if something arrives there.
-            if n.wrapping_add(1) != usize::from(path.depth) && growth == 0 && !key {
+            if path.last() != Some(n) && growth == 0 && !key {
                 break;
             }
-            if let (Some(place), Some(block)) = (ready.edits.get_mut(n), path.take(n)) {
-                *place = Some(self.tx.edit(block)?);
-            }
+            path.open(n, self.tx)?;
             if growth > 0 && !fits(level.shape, growth) {
                 fresh = fresh.wrapping_add(1);
                 growth = 1;
@@ -170,7 +148,7 @@ where
             }
             // Only a node's first key is known to its parent.
             key &= slot == 0;
-            slot = level.slot;
+            slot = level.slot();
         }
         if growth > 0 && !fits(path.root, growth) {
             if path.depth >= MAX_DEPTH {
@@ -180,10 +158,17 @@ where
             }
             fresh = fresh.wrapping_add(1);
         }
-        if fresh > 0 {
-            ready.fresh.fill(fresh, goal)?;
+        for place in ready.fresh.iter_mut().take(fresh) {
+            let number = self.blocks.allocate(goal)?;
+            match self.tx.create(number) {
+                Ok(edit) => *place = Some((number, edit)),
+                Err(e) => {
+                    self.blocks.give_back(number);
+                    return Err(e);
+                }
+            }
         }
-        Ok(ready)
+        Ok(())
     }
 }
 
@@ -202,24 +187,11 @@ struct Above {
 }
 
 impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
-    /// The bytes of the path's leaf; `None` if that is the root.
-    #[inline]
-    pub fn leaf(&self, depth: u16) -> Option<&[u8]> {
-        let last = usize::from(depth).checked_sub(1)?;
-        self.edits.get(last)?.as_deref()
-    }
-
-    /// Gives up the write access to node `n`, which is about to be freed.
-    #[inline]
-    pub fn forget(&mut self, n: usize) {
-        self.edits.get_mut(n).map(Option::take);
-    }
-
     /// Changes the leaf, which is left with at least one entry unless it is the root, and what
     /// follows from it above. `first` says whether the leaf gets another first key.
-    pub fn apply<K>(mut self, root: &mut Root, path: &Path<K>, splice: &Splice, first: bool) {
+    pub fn apply(&mut self, root: &mut Root, path: &mut Path<T>, splice: &Splice, first: bool) {
         let mut above = Above::default();
-        let Some(leaf) = usize::from(path.depth).checked_sub(1) else {
+        let Some(leaf) = path.last() else {
             let Some(mut node) = NodeMut::root(root) else {
                 return;
             };
@@ -227,6 +199,7 @@ impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
             return;
         };
         self.splice_node(
+            path,
             leaf,
             splice.at,
             splice.remove,
@@ -239,11 +212,11 @@ impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
 
     /// Takes entry `slot` out of node `n`, or of the root if there is no `n`; the node is left
     /// with at least one entry.
-    pub fn cut<K>(mut self, root: &mut Root, path: &Path<K>, n: Option<usize>, slot: usize) {
+    pub fn cut(&mut self, root: &mut Root, path: &mut Path<T>, n: Option<usize>, slot: usize) {
         match n {
             Some(n) => {
                 let mut above = Above::default();
-                self.splice_node(n, slot, 1, &[], slot == 0, &mut above);
+                self.splice_node(path, n, slot, 1, &[], slot == 0, &mut above);
                 self.ascend(root, path, n, above);
             }
             None => {
@@ -255,10 +228,10 @@ impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
     }
 
     /// Hands requests from node `n` upwards.
-    fn ascend<K>(&mut self, root: &mut Root, path: &Path<K>, n: usize, above: Above) {
+    fn ascend(&mut self, root: &mut Root, path: &mut Path<T>, n: usize, above: Above) {
         let (mut above, mut n) = (above, n);
         while above.key.is_some() || above.index.is_some() {
-            let Some(slot) = path.level(n).map(|level| level.slot) else {
+            let Some(slot) = path.level(n).map(Level::slot) else {
                 return;
             };
             let Some(parent) = n.checked_sub(1) else {
@@ -279,12 +252,14 @@ impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
                 index: None,
             };
             if let Some(key) = above.key {
-                if let Some(mut node) = self.node(n) {
+                let bytes = path.bytes_mut(n);
+                if let Some(mut node) = bytes.and_then(|b| NodeMut::open(b, self.capacity)) {
                     node.set_key(slot, key);
                 }
             }
             let index = above.index;
             self.splice_node(
+                path,
                 n,
                 slot.wrapping_add(1),
                 0,
@@ -296,14 +271,11 @@ impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
         }
     }
 
-    #[inline]
-    fn node(&mut self, n: usize) -> Option<NodeMut<'_>> {
-        NodeMut::open(self.edits.get_mut(n)?.as_deref_mut()?, self.capacity)
-    }
-
     /// Splices node `n`, which is split if it runs over, and puts it into the transaction.
+    #[allow(clippy::too_many_arguments)]
     fn splice_node(
         &mut self,
+        path: &mut Path<T>,
         n: usize,
         at: usize,
         remove: usize,
@@ -311,7 +283,7 @@ impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
         first: bool,
         above: &mut Above,
     ) {
-        let Some(mut edit) = self.edits.get_mut(n).and_then(Option::take) else {
+        let Some(mut edit) = path.take(n) else {
             return;
         };
         if let Some(mut node) = NodeMut::open(&mut edit, self.capacity) {
@@ -329,7 +301,7 @@ impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
                 above.key = node.first();
             }
         }
-        self.fresh.tx.dirty(edit, self.seal);
+        self.tx.dirty(edit, self.seal);
     }
 
     /// Splices the root; if it runs over, all entries move to a new node.
@@ -352,13 +324,13 @@ impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
         new: &[Entry],
         keep: usize,
     ) -> Option<Entry> {
-        let (number, mut edit) = self.fresh.take()?;
+        let (number, mut edit) = self.take()?;
         let mut first = None;
         if let Some(mut right) = NodeMut::format(&mut edit, node.depth(), self.capacity) {
             node.split(&mut right, at, remove, new, keep);
             first = right.first();
         }
-        self.fresh.tx.dirty(edit, self.seal);
+        self.tx.dirty(edit, self.seal);
         let index = Index {
             first: first?,
             child: number,

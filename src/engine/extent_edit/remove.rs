@@ -13,7 +13,7 @@
 //! allocated, for e2fsck to find. (A node cannot stay without entries, and its blocks are gone.
 //! C ext4 leaks what it fails to free, data too.)
 
-use super::path::{leaf, Path};
+use super::path::Path;
 use super::prepare::{Prepared, Splice};
 use super::{least_budget, ExtentEditor, Progress, Root};
 use crate::engine::change::{Blocks, Transaction, Was};
@@ -58,7 +58,8 @@ where
         let Some(last) = to.get().checked_sub(1).filter(|_| from < to) else {
             return self.shrink(root, from);
         };
-        let path = self.find(root, FileBlock::new(last))?;
+        let mut path = Path::new();
+        self.find(root, FileBlock::new(last), &mut path)?;
         let entries = path.leaf(root).map_err(Corrupt::from)?;
         let below = entries.up_to(FileBlock::new(last));
         let extent = self
@@ -66,13 +67,13 @@ where
             .map_err(Corrupt::from)?;
         let Some(extent) = extent.filter(|extent| extent.end() > from) else {
             // The root's child, which may be freed, is held by the path.
-            drop(path);
+            path.release();
             return self.shrink(root, from);
         };
         if extent.end() > to {
-            self.punch(root, path, below.saturating_sub(1), &extent, from, to)
+            self.punch(root, &mut path, below.saturating_sub(1), &extent, from, to)
         } else {
-            self.cut_tail(root, path, below, from, budget)
+            self.cut_tail(root, &mut path, below, from, budget)
         }
     }
 
@@ -80,7 +81,7 @@ where
     fn punch(
         &self,
         root: &mut Root,
-        mut path: Path<T::Block>,
+        path: &mut Path<T>,
         n: usize,
         extent: &Extent,
         from: FileBlock,
@@ -91,7 +92,8 @@ where
         let may_lose_head = n == 0 && path.depth > 0 && hole.first == extent.first;
         // Even where only the head goes there may be one more entry meanwhile: blocks are freed
         // from the hole's end, perhaps not all at once.
-        let ready = self.prepare(&mut path, 1, may_lose_head, extent.start)?;
+        let mut ready = self.unprepared();
+        self.prepare(path, &mut ready, 1, may_lose_head, extent.start)?;
         let freed = self.free(hole.start, hole.len)?;
         let cut = FileBlock::new(to.get().saturating_sub(freed));
         let mut splice = Splice::new(n, 1);
@@ -104,7 +106,7 @@ where
             let _ = splice.push(part);
         }
         let first = may_lose_head && cut == extent.first;
-        ready.apply(root, &path, &splice, first);
+        ready.apply(root, path, &splice, first);
         self.go_on(root, from, cut)
     }
 
@@ -112,7 +114,7 @@ where
     fn cut_tail(
         &self,
         root: &mut Root,
-        mut path: Path<T::Block>,
+        path: &mut Path<T>,
         below: usize,
         from: FileBlock,
         budget: u32,
@@ -127,10 +129,11 @@ where
         };
         let budget = budget.max(least_budget(path.depth)).saturating_sub(nodes);
         let key = all && path.depth > 0;
-        let ready = self.prepare(&mut path, 0, key, FsBlock::new(0))?;
-        let freed = self.free_tail(root, &path, &ready, below, from, budget);
+        let mut ready = self.unprepared();
+        self.prepare(path, &mut ready, 0, key, FsBlock::new(0))?;
+        let freed = self.free_tail(root, path, below, from, budget);
         if freed.gone == 0 && freed.short.is_none() && below == count {
-            let done = self.drop_leaf(root, &path, ready);
+            let done = self.drop_leaf(root, path, &mut ready);
             return match freed.error {
                 Some(e) => Err(e),
                 None => done.and_then(|()| self.go_on(root, from, freed.end)),
@@ -144,7 +147,7 @@ where
         }
         if splice.remove > 0 {
             let first = key && freed.gone == 0 && freed.short.is_none();
-            ready.apply(root, &path, &splice, first);
+            ready.apply(root, path, &splice, first);
         }
         match freed.error {
             Some(e) => Err(e),
@@ -156,8 +159,7 @@ where
     fn free_tail(
         &self,
         root: &Root,
-        path: &Path<T::Block>,
-        ready: &Prepared<'_, T, B>,
+        path: &Path<T>,
         below: usize,
         from: FileBlock,
         budget: u32,
@@ -168,7 +170,7 @@ where
             end: path.to,
             error: None,
         };
-        let entries = match leaf(root, ready.leaf(path.depth)) {
+        let entries = match path.leaf(root) {
             Ok(entries) => entries,
             Err(e) => {
                 freed.error = Some(Corrupt::from(e).into());
@@ -236,32 +238,23 @@ where
     fn drop_leaf(
         &self,
         root: &mut Root,
-        path: &Path<T::Block>,
-        mut ready: Prepared<'_, T, B>,
+        path: &mut Path<T>,
+        ready: &mut Prepared<'_, T, B>,
     ) -> Result<(), T::Error> {
         let mut result = Ok(());
-        let mut n = usize::from(path.depth);
         let mut slot = 0usize;
-        let mut shape = Shape {
-            count: 1,
-            capacity: 0,
-        };
-        while let Some(node) = n.checked_sub(1) {
-            let Some(level) = path.level(node) else {
-                break;
-            };
-            if n != usize::from(path.depth) {
-                shape = level.shape;
-            }
-            if shape.count > 1 {
-                ready.cut(root, path, Some(node), slot);
+        let mut n = path.last();
+        while let Some((node, &level)) = n.and_then(|n| Some((n, path.level(n)?))) {
+            if path.last() != n && level.shape.count > 1 {
+                ready.cut(root, path, n, slot);
                 return result;
             }
-            ready.forget(node);
+            // Write access is given up before the block is freed.
+            drop(path.take(node));
             let freed = self.blocks.free(level.number, 1, Was::Metadata);
             result = result.and(freed.map(drop));
-            slot = level.slot;
-            n = node;
+            slot = level.slot();
+            n = node.checked_sub(1);
         }
         if path.depth > 0 && path.root.count > 1 {
             ready.cut(root, path, None, slot);

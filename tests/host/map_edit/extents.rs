@@ -190,6 +190,10 @@ impl File {
                 let kept = victim.model.keys().filter(|at| !gone.contains_key(at));
                 let kept = kept.filter(|at| (from..to).contains(at)).last();
                 assert!(kept.is_none_or(|kept| gone.keys().all(|at| at > kept)));
+                if gone.is_empty() {
+                    assert_eq!(victim.root, self.root);
+                    assert_eq!(victim.store.disk().nodes, self.store.disk().nodes);
+                }
                 victim.model.retain(|at, _| !gone.contains_key(at));
                 victim.audit();
             } else {
