@@ -3,11 +3,11 @@
 //! Changing an extent tree: mapping blocks, marking them written or unwritten, unmapping them.
 //!
 //! Every change comes down to one primitive on one leaf: some neighbouring entries are replaced
-//! by up to three others ([`prepare`]). What follows from it for the nodes above (a leaf that
+//! by up to three others (`prepare`). What follows from it for the nodes above (a leaf that
 //! runs over is split, which adds an index to its parent, and so on up to the root; a leaf's new
 //! first key goes into the parent's index) is derived there and nowhere else, so that an insert,
 //! a conversion and a hole punched into an extent share all code that can damage a tree. Removal
-//! of whole entries, which can empty nodes, is the one other case ([`remove`]).
+//! of whole entries, which can empty nodes, is the one other case (`remove`).
 //!
 //! Invariants of the trees that are left behind, all of which readers rely on:
 //! - a node's first entry has the key of the index that points to the node. (C ext4 and e2fsck
