@@ -24,6 +24,8 @@ use super::crc::{crc16, crc32c};
 use super::features::Incompat;
 use super::{FsBlock, Geometry, Group};
 
+pub mod edit;
+
 crate::corrupt_area! {
     /// Why a group descriptor, or a bitmap, cannot be used.
     GroupError {
@@ -41,6 +43,15 @@ crate::corrupt_area! {
         MetadataOverlap = "metadata blocks overlap",
         MetadataOutside = "metadata blocks are not on the file system",
         BadBlockBitmapPadding = "padding at end of block bitmap is not set",
+        MetadataFree = "block bitmap has metadata free",
+        UninitFirstGroup = "block bitmap of group 0 marked uninitialized",
+        FreeClusters = "block bitmap and group descriptor disagree on free clusters",
+        FreeInodes = "inode bitmap and group descriptor disagree on free inodes",
+        UsedDirs = "group descriptor has more or fewer directories than it can",
+        ReservedInode = "reserved inode to be allocated or freed",
+        BitsSet = "bits to be set in bitmap are set already",
+        BitsClear = "bits to be cleared in bitmap are clear already",
+        BitsOutside = "bits are beyond the end of the bitmap",
     }
 }
 

@@ -17,8 +17,10 @@
 #![forbid(unsafe_code)]
 
 pub mod acl;
+pub mod bitmap;
 pub mod bounds;
 pub mod crc;
+pub mod crc_update;
 pub mod dir;
 pub mod dx;
 pub mod ea_inode;
