@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alloc;
 pub mod backup;
 pub mod change;
 pub mod dir;
@@ -31,6 +32,7 @@ pub mod overhead;
 pub mod readdir;
 mod readdir_hash;
 mod readdir_linear;
+pub mod reserve;
 pub mod source;
 pub mod xattr_find;
 pub mod zones;

@@ -208,6 +208,15 @@ impl<S: Deref<Target = [Zone]>> Zones<S> {
         zones.get(first..).unwrap_or(&[])
     }
 
+    /// The parts of zones that lie in `start..end`, sorted: first block and one past the last.
+    #[inline]
+    pub fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let zones = self.above(start).iter();
+        zones
+            .take_while(move |zone| zone.start < end)
+            .map(move |zone| (zone.start.max(start), zone.end().min(end)))
+    }
+
     /// Whether any of `len` blocks from `start` belongs to the file system itself.
     #[inline]
     pub fn overlaps(&self, start: FsBlock, len: u32) -> bool {

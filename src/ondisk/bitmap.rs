@@ -212,7 +212,7 @@ mod tests {
 
     fn bits(bitmap: &[u8]) -> Vec<bool> {
         (0..bitmap.len() * 8)
-            .map(|n| bitmap[n / 8] >> (n % 8) & 1 == 1)
+            .map(|n| (bitmap[n / 8] >> (n % 8)) & 1 == 1)
             .collect()
     }
 

@@ -181,10 +181,21 @@ mod tests {
 
     #[test]
     fn products_are_those_of_long_multiplication() {
-        let samples = [0, 1, ONE, POLY, 0xffff_ffff, 0x1234_5678, 0x8888_8888, 0x1111_1111];
+        let samples = [
+            0,
+            1,
+            ONE,
+            POLY,
+            0xffff_ffff,
+            0x1234_5678,
+            0x8888_8888,
+            0x1111_1111,
+        ];
         for a in samples {
             for b in samples {
-                let long = (0..32).fold(0, |sum, i| sum ^ (u64::from(a >> i & 1) * u64::from(b) << i));
+                let long = (0..32).fold(0, |sum, i| {
+                    sum ^ ((u64::from((a >> i) & 1) * u64::from(b)) << i)
+                });
                 assert_eq!(carryless(a, b), long, "{a:#x} {b:#x}");
                 assert_eq!(multiply(a, over_x(b, 33)), multiply_slowly(a, b));
             }
@@ -195,7 +206,19 @@ mod tests {
     #[test]
     fn zeroes_of_every_digit() {
         let zeroes = vec![0u8; 3 << 18];
-        for n in [0, 1, 63, 64, 65, 4095, 4096, 65536, (1 << 18) - 1, 1 << 18, (2 << 18) + 5] {
+        for n in [
+            0,
+            1,
+            63,
+            64,
+            65,
+            4095,
+            4096,
+            65536,
+            (1 << 18) - 1,
+            1 << 18,
+            (2 << 18) + 5,
+        ] {
             let want = crc32c(0xdead_beef, &zeroes[..n]);
             assert_eq!(crc32c_zeroes(0xdead_beef, n as u32), want, "{n}");
         }

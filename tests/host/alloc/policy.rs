@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The order in which groups are tried, against a plain walk over all of them.
+
+use proptest::prelude::*;
+use std::sync::OnceLock;
+
+use rext4::engine::alloc::goal::{
+    beside, flex_groups, home, is_small, pool_group, Goal, Neighbour,
+};
+use rext4::engine::alloc::{cluster_of, first_block_of, Run, RunTree, Search};
+use rext4::ondisk::{FileBlock, FsBlock, Geometry, Group};
+
+use crate::shape::Opened;
+
+/// 128 groups of 256 clusters, in flex groups of 16 or in none.
+pub fn geometry(flex: bool) -> &'static Geometry {
+    static GEOMETRIES: [OnceLock<Geometry>; 2] = [OnceLock::new(), OnceLock::new()];
+    GEOMETRIES[usize::from(flex)].get_or_init(|| {
+        let args: &[&str] = if flex {
+            &["-b", "1024", "-g", "256", "-N", "2048"]
+        } else {
+            &["-b", "1024", "-g", "256", "-N", "2048", "-O", "^flex_bg"]
+        };
+        let fs = Opened::mkfs(args, "32769K");
+        assert_eq!(fs.geo.groups_count(), 128);
+        assert_eq!(fs.geo.flex_bits(), if flex { 4 } else { 0 });
+        fs.geo
+    })
+}
+
+type Tree = RunTree<Vec<u64>>;
+
+/// What the policy is to find, from all groups' real state.
+fn model(geo: &Geometry, trees: &[Tree], goal: Goal, len: u32, min: u32) -> Option<(u32, Run)> {
+    let (group, cluster) = cluster_of(geo, goal.block());
+    let own = group.get();
+    if let Goal::Extend(_) = goal {
+        let here = trees[own as usize].run_at(cluster, len);
+        if here >= min {
+            return Some((own, Run::new(cluster, here)));
+        }
+    }
+    let longest = trees.iter().map(Tree::longest).max().unwrap();
+    let least = len.min(longest);
+    if least < min {
+        return None;
+    }
+    let flex = flex_groups(geo, group);
+    let mut order = vec![own];
+    order.extend(flex.clone().filter(|g| *g > own));
+    order.extend(flex.clone().filter(|g| *g < own));
+    order.extend(flex.end() + 1..geo.groups_count());
+    order.extend(0..*flex.start());
+    let found = order
+        .into_iter()
+        .find(|g| trees[*g as usize].longest() >= least)?;
+    let tree = &trees[found as usize];
+    let from = if found == own { cluster } else { 0 };
+    let run = tree.find(from, least).or_else(|| tree.find(0, least));
+    Some((found, run.unwrap()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_first_group_that_fits(
+        flex in any::<bool>(),
+        holes in prop::collection::vec((0u32..128, 0u32..256, 1u32..60), 0..40),
+        asks in prop::collection::vec((1u64..32768, 1u32..80, 1u32..80, any::<bool>()), 1..20),
+        loaded in any::<bool>(),
+    ) {
+        let geo = geometry(flex);
+        let mut trees: Vec<Tree> = (0..128).map(|_| RunTree::new(vec![0; 64], 256).unwrap()).collect();
+        for (group, start, len) in holes {
+            let tree = &mut trees[group as usize];
+            for at in start..(start + len).min(256) {
+                let _ = tree.release(Run::new(at, 1));
+            }
+        }
+        let index = crate::index::new(128);
+        for (tree, group) in trees.iter().zip(0..) {
+            index.set(Group::new(group), if loaded { tree.longest() } else { tree.free() });
+        }
+        for (block, len, min, extend) in asks {
+            let (len, min) = (len.max(min), min);
+            let goal = FsBlock::new(block);
+            let goal = if extend { Goal::Extend(goal) } else { Goal::Near(goal) };
+            let mut search = Search::new(geo, goal, len, min);
+            let (mut found, mut tries) = (None, 0);
+            while let Some(attempt) = search.next(&index) {
+                tries += 1;
+                prop_assert!(tries <= 128 * 9);
+                let tree = &trees[attempt.group.get() as usize];
+                let want = attempt.want;
+                // As GroupMap::choose, which has a test of its own.
+                found = if want.exact {
+                    let here = tree.run_at(want.goal, want.len);
+                    (here >= want.min).then(|| Run::new(want.goal, here))
+                } else if tree.longest() >= want.min {
+                    let len = want.len.min(tree.longest());
+                    tree.find(want.goal, len).or_else(|| tree.find(0, len))
+                } else {
+                    None
+                }
+                .map(|run| (attempt.group.get(), run));
+                if found.is_some() {
+                    break;
+                }
+                if !want.exact {
+                    index.set(attempt.group, tree.longest());
+                }
+            }
+            let want = model(geo, &trees, goal, len, min);
+            if loaded {
+                prop_assert_eq!(found, want);
+                prop_assert!(tries <= 2);
+            } else {
+                // Hints that promise too much cost tries, and perhaps a shorter run; never space.
+                prop_assert_eq!(found.is_some(), want.is_some());
+                let better = |g: &Tree| found.is_some_and(|(_, run)| g.longest() >= 2 * run.len.max(1));
+                let exact = matches!(goal, Goal::Extend(_));
+                prop_assert!(exact || found.is_none_or(|(_, run)| run.len == len || !trees.iter().any(better)));
+            }
+        }
+    }
+}
+
+#[test]
+fn nodes_that_are_out_of_date_hide_no_space() {
+    // An index whose group was set after its nodes were read: here, one that says 0 at the top.
+    let geo = geometry(true);
+    let index = crate::index::new(128);
+    let mut search = Search::new(geo, Goal::Near(FsBlock::new(5000)), 10, 3);
+    assert_eq!(search.next(&index), None);
+    assert_eq!(search.next(&index), None);
+    // Space that comes up during a search is found by its last pass.
+    let mut search = Search::new(geo, Goal::Extend(FsBlock::new(5000)), 10, 3);
+    index.set(Group::new(19), 3);
+    let exact = search.next(&index).expect("the goal");
+    assert!(exact.want.exact && exact.group == Group::new(19));
+    let last = search.next(&index).expect("the group");
+    assert_eq!(
+        (last.group.get(), last.want.min, last.want.exact),
+        (19, 3, false)
+    );
+    // A goal that is nowhere is the beginning.
+    index.set(Group::new(0), 50);
+    let mut search = Search::new(geo, Goal::Extend(FsBlock::new(1 << 40)), 10, 3);
+    let first = search.next(&index).expect("a group");
+    assert_eq!((first.group.get(), first.want.goal), (0, 0));
+}
+
+#[test]
+fn goals_lie_beside_what_is_there() {
+    let geo = geometry(true);
+    let neighbour = Neighbour {
+        lblk: FileBlock::new(100),
+        len: 10,
+        start: FsBlock::new(5000),
+    };
+    let goal = |lblk| beside(geo, FileBlock::new(lblk), neighbour);
+    assert_eq!(goal(110), Some(Goal::Extend(FsBlock::new(5010))));
+    assert_eq!(goal(111), Some(Goal::Near(FsBlock::new(5011))));
+    assert_eq!(goal(90), Some(Goal::Near(FsBlock::new(4990))));
+    assert_eq!(goal(100_000), None);
+    let low = Neighbour {
+        start: FsBlock::new(20),
+        ..neighbour
+    };
+    assert_eq!(beside(geo, FileBlock::new(50), low), None);
+    assert_eq!(beside(geo, FileBlock::new(80), low), None, "the boot block");
+}
+
+#[test]
+fn homes_are_where_ext4_has_them() {
+    let block = |geo, group, contents, colour| home(geo, Group::new(group), contents, colour).get();
+    let flex = geometry(true);
+    assert_eq!(block(flex, 37, false, 0), 32 * 256 + 1);
+    assert_eq!(block(flex, 37, true, 0), 33 * 256 + 1);
+    assert_eq!(block(flex, 37, true, 35), 33 * 256 + 1 + 3 * 16);
+    let plain = geometry(false);
+    assert_eq!(block(plain, 37, true, 0), 37 * 256 + 1);
+    for cpu in 0..8 {
+        let group = pool_group(flex, cpu, 8).get();
+        assert_eq!(group, 16 * cpu + 1);
+    }
+    assert_eq!(pool_group(flex, 9, 8).get(), 113);
+    assert_eq!(pool_group(flex, 1, 0).get(), 1);
+    assert!(is_small(3, 16, 16, true));
+    assert!(
+        !is_small(17, 16, 16, true) && !is_small(3, 17, 16, true) && !is_small(3, 3, 16, false)
+    );
+    let end = first_block_of(plain, Group::new(127), 255);
+    assert_eq!(end.get(), 32768);
+}
