@@ -191,11 +191,17 @@ impl<S: Deref<Target = [AtomicU32]>> GroupIndex<S> {
         // `level`, `index`: the next entry to look at. Those to the left of it have been.
         let (mut level, mut index) = (0usize, from);
         loop {
-            let first = self.first_group(level, index);
-            if first >= end.into() {
+            // The rest of the entry's node.
+            let siblings = (FAN as u32).wrapping_sub(index & (FAN as u32 - 1));
+            let first = self.starts.get(level)?.saturating_add(index as usize);
+            let last = first.saturating_add(siblings as usize);
+            let fits = |word: &AtomicU32| word.load(Relaxed) & VALUE_MASK >= least;
+            let found = self.words.get(first..last)?.iter().position(fits);
+            index = index.saturating_add(found.map_or(siblings, |n| n as u32));
+            if self.first_group(level, index) >= end.into() {
                 return None;
             }
-            if self.value(level, index) >= least {
+            if found.is_some() {
                 if level == 0 {
                     return Some(Group::new(index));
                 }
@@ -204,10 +210,12 @@ impl<S: Deref<Target = [AtomicU32]>> GroupIndex<S> {
                 index <<= FAN_SHIFT;
                 continue;
             }
-            index = index.saturating_add(1);
             // Behind the last child: go on behind the parent.
-            while index & (FAN as u32 - 1) == 0 && level.saturating_add(1) < self.levels {
+            while index & (FAN as u32 - 1) == 0 {
                 level = level.saturating_add(1);
+                if level >= self.levels {
+                    return None;
+                }
                 index >>= FAN_SHIFT;
             }
         }

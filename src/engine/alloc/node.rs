@@ -84,18 +84,28 @@ pub(super) fn longer_run(ones: u64, than: u32) -> Option<u32> {
         return None;
     }
     let mut len = than.wrapping_add(1);
+    // Where `len` ones in a row begin; where another such run begins `step` bits (at most `len`)
+    // later, there are `len + step`.
     let mut starts = starts_of(ones, len);
     if starts == 0 {
         return None;
     }
-    // At most 64 turns, and over a whole chunk as many: `than` only grows.
-    loop {
-        starts &= ones.wrapping_shr(len);
-        if starts == 0 || len >= WORD {
-            return Some(len);
-        }
-        len = len.wrapping_add(1);
+    let mut step = len;
+    while step < WORD && starts & starts.wrapping_shr(step) != 0 {
+        starts &= starts.wrapping_shr(step);
+        len = len.wrapping_add(step);
+        step = len;
     }
+    // Fewer than `step` are missing.
+    while step > 1 {
+        step = step.wrapping_add(1) >> 1;
+        let more = starts & starts.wrapping_shr(step);
+        if step < WORD && more != 0 {
+            starts = more;
+            len = len.wrapping_add(step);
+        }
+    }
+    Some(len)
 }
 
 /// The bits at which `want` (1 to 64) ones in a row begin.

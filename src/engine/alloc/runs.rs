@@ -20,7 +20,7 @@
 //!
 //! Locking: the group's lock, for all of it.
 
-use core::ops::{Deref, DerefMut};
+use core::ops::{Deref, DerefMut, Range};
 
 use super::node::{longer_run, run_in_word, Node, WORD};
 use super::Run;
@@ -92,13 +92,13 @@ impl<S: Deref<Target = [u64]>> RunTree<S> {
     /// Whether all clusters of a run are free; false for a run that is not in the group.
     #[inline]
     pub fn is_free(&self, run: Run) -> bool {
-        self.contains(run) && self.each_word(run, |word, mask| word & mask == 0)
+        self.contains(run) && (run.len == 0 || Span::new(run).all(&self.words, 0))
     }
 
     /// Whether all clusters of a run are in use; false for a run that is not in the group.
     #[inline]
     pub fn is_used(&self, run: Run) -> bool {
-        self.contains(run) && self.each_word(run, |word, mask| word & mask == mask)
+        self.contains(run) && (run.len == 0 || Span::new(run).all(&self.words, u64::MAX))
     }
 
     /// How many clusters from `start` on are free without a gap, at most `max`.
@@ -244,13 +244,6 @@ impl<S: Deref<Target = [u64]>> RunTree<S> {
             .is_some_and(|end| end <= self.bits)
     }
 
-    /// Whether `check` holds for all words that a run is in, each with the run's bits of it.
-    #[inline]
-    fn each_word(&self, run: Run, mut check: impl FnMut(u64, u64) -> bool) -> bool {
-        let mut pieces = Pieces::new(run);
-        pieces.all(|(index, mask)| check(self.word(index), mask))
-    }
-
     #[inline]
     fn word(&self, index: u32) -> u64 {
         self.words.get(index as usize).copied().unwrap_or(u64::MAX)
@@ -260,38 +253,6 @@ impl<S: Deref<Target = [u64]>> RunTree<S> {
     fn node(&self, index: u32) -> Node {
         let at = bitmap_words(self.bits).wrapping_add(index as usize);
         Node::unpack(self.words.get(at).copied().unwrap_or(0))
-    }
-
-    /// The triple of a chunk, from its bits.
-    fn summarize(&self, chunk: u32) -> Node {
-        let first = (chunk << CHUNK_WORDS_SHIFT) as usize;
-        let words = self.words.get(first..).and_then(|w| w.first_chunk());
-        let Some(words) = words else {
-            return Node::FULL;
-        };
-        let words: &[u64; CHUNK_WORDS] = words;
-        // `open` is the free run that ends where the next word begins; the first one to be closed
-        // is the prefix.
-        let (mut open, mut longest) = (0u32, 0u32);
-        let mut prefix = None;
-        for word in words {
-            if *word == 0 {
-                open = open.wrapping_add(WORD);
-                continue;
-            }
-            open = open.wrapping_add(word.trailing_zeros());
-            prefix.get_or_insert(open);
-            longest = longest.max(open);
-            if let Some(longer) = longer_run(!word, longest) {
-                longest = longer;
-            }
-            open = word.leading_zeros();
-        }
-        Node {
-            longest: longest.max(open),
-            prefix: prefix.unwrap_or(open),
-            suffix: open,
-        }
     }
 }
 
@@ -303,37 +264,176 @@ enum Scan {
     Suffix(u32),
 }
 
-/// The words that a run is in, each with the run's bits of it.
-struct Pieces {
-    at: u32,
-    end: u32,
+/// A run of bits as words: a first one and a last one with the bits that count, and whole words
+/// between. For a run inside one word the last one's mask is 0.
+struct Span {
+    head: (usize, u64),
+    tail: (usize, u64),
 }
 
-impl Pieces {
+impl Span {
+    /// The words of a run that is not empty.
     #[inline]
     fn new(run: Run) -> Self {
+        let last = run.end().wrapping_sub(1);
+        let (first_word, last_word) = (run.start >> WORD_SHIFT, last >> WORD_SHIFT);
+        let head = u64::MAX.wrapping_shl(run.start & (WORD - 1));
+        let tail = u64::MAX.wrapping_shr((WORD - 1) ^ (last & (WORD - 1)));
+        let (head, tail) = if first_word == last_word {
+            (head & tail, 0)
+        } else {
+            (head, tail)
+        };
         Self {
-            at: run.start,
-            end: run.end(),
+            head: (first_word as usize, head),
+            tail: (last_word as usize, tail),
         }
+    }
+
+    #[inline]
+    fn middle(&self) -> Range<usize> {
+        self.head.0.wrapping_add(1)..self.tail.0
+    }
+
+    /// Whether all bits are as those of `word`, 0 or all ones.
+    #[inline]
+    fn all(&self, bitmap: &[u64], word: u64) -> bool {
+        let edge =
+            |(at, mask): (usize, u64)| bitmap.get(at).is_some_and(|w| (w ^ word) & mask == 0);
+        let middle = bitmap.get(self.middle()).unwrap_or(&[]);
+        edge(self.head) && edge(self.tail) && middle.iter().all(|w| *w == word)
+    }
+
+    /// Makes all bits as those of `word`, 0 or all ones.
+    #[inline]
+    fn fill(&self, bitmap: &mut [u64], word: u64) {
+        for (at, mask) in [self.head, self.tail] {
+            if let Some(w) = bitmap.get_mut(at) {
+                *w = (*w & !mask) | (word & mask);
+            }
+        }
+        if let Some(middle) = bitmap.get_mut(self.middle()) {
+            middle.fill(word);
+        }
+    }
+
+    /// How many bits are clear.
+    fn count_clear(&self, bitmap: &[u64]) -> u32 {
+        let edge =
+            |(at, mask): (usize, u64)| bitmap.get(at).map_or(0, |w| (!w & mask).count_ones());
+        let middle = bitmap.get(self.middle()).unwrap_or(&[]);
+        let mut clear = edge(self.head).wrapping_add(edge(self.tail));
+        for word in middle {
+            clear = clear.wrapping_add(word.count_zeros());
+        }
+        clear
     }
 }
 
-impl Iterator for Pieces {
-    type Item = (u32, u64);
+/// The triple of a chunk, from its bits.
+fn summarize(bitmap: &[u64], chunk: u32) -> Node {
+    let first = (chunk << CHUNK_WORDS_SHIFT) as usize;
+    let words = bitmap.get(first..).and_then(|words| words.first_chunk());
+    let Some(words) = words else {
+        return Node::FULL;
+    };
+    let words: &[u64; CHUNK_WORDS] = words;
+    // `open` is the free run that ends where the next word begins; the first one to be closed is
+    // the prefix.
+    let (mut open, mut longest) = (0u32, 0u32);
+    let mut prefix = None;
+    for word in words {
+        let word = *word;
+        if word == 0 {
+            open = open.wrapping_add(WORD);
+            continue;
+        }
+        let (low, high) = (word.trailing_zeros(), word.leading_zeros());
+        open = open.wrapping_add(low);
+        prefix.get_or_insert(open);
+        longest = longest.max(open);
+        open = high;
+        // Runs with a used cluster on either side of them in the word itself.
+        let inside = !word & u64::MAX.wrapping_shl(low) & u64::MAX.wrapping_shr(high);
+        if inside != 0 {
+            if let Some(longer) = longer_run(inside, longest) {
+                longest = longer;
+            }
+        }
+    }
+    Node {
+        longest: longest.max(open),
+        prefix: prefix.unwrap_or(open),
+        suffix: open,
+    }
+}
 
-    #[inline]
-    fn next(&mut self) -> Option<(u32, u64)> {
-        if self.at >= self.end {
-            return None;
+/// Brings the nodes above bits `first..=last` up to date. The chunks between those of `first` and
+/// `last` are `whole`, if that is known.
+fn refresh(bitmap: &[u64], nodes: &mut [u64], first: u32, last: u32, whole: Option<Node>) {
+    // The second half of the nodes are those of the chunks.
+    let leaves = (nodes.len() >> 1) as u32;
+    let mut low = leaves.wrapping_add(first >> CHUNK_SHIFT);
+    let mut high = leaves.wrapping_add(last >> CHUNK_SHIFT);
+    let mut len = CHUNK;
+    if low == high {
+        let node = summarize(bitmap, low.wrapping_sub(leaves));
+        climb(nodes, low, node, len);
+        return;
+    }
+    for index in low..=high {
+        let node = match whole {
+            Some(whole) if index > low && index < high => whole,
+            _ => summarize(bitmap, index.wrapping_sub(leaves)),
+        };
+        if let Some(slot) = nodes.get_mut(index as usize) {
+            *slot = node.pack();
         }
-        let index = self.at >> WORD_SHIFT;
-        let mut mask = u64::MAX.wrapping_shl(self.at & (WORD - 1));
-        self.at = index.wrapping_add(1) << WORD_SHIFT;
-        if self.at > self.end {
-            mask &= u64::MAX.wrapping_shr(self.at.wrapping_sub(self.end));
+    }
+    while low != high {
+        (low, high) = (low >> 1, high >> 1);
+        for index in low..=high {
+            let node = join_below(nodes, index, len);
+            if low == high {
+                climb(nodes, index, node, len << 1);
+            } else if let Some(slot) = nodes.get_mut(index as usize) {
+                *slot = node.pack();
+            }
         }
-        Some((index, mask))
+        len <<= 1;
+    }
+}
+
+/// The node that follows from the two below it, each of `half` bits.
+fn join_below(nodes: &[u64], index: u32, half: u32) -> Node {
+    let below = nodes.get((index as usize) << 1..);
+    let Some([left, right]) = below.and_then(|below| below.first_chunk()) else {
+        return Node::FULL;
+    };
+    Node::unpack(*left).join(Node::unpack(*right), half)
+}
+
+/// Stores a node, of `len` bits, and those above it. What a node says is all that the ones above
+/// know of its bits: where nothing changes, it ends.
+fn climb(nodes: &mut [u64], mut index: u32, mut node: Node, mut len: u32) {
+    while let Some(slot) = nodes.get_mut(index as usize) {
+        let packed = node.pack();
+        if *slot == packed {
+            return;
+        }
+        *slot = packed;
+        if index <= 1 {
+            return;
+        }
+        let sibling = nodes.get((index ^ 1) as usize).copied();
+        let sibling = Node::unpack(sibling.unwrap_or(0));
+        node = if index & 1 == 0 {
+            node.join(sibling, len)
+        } else {
+            sibling.join(node, len)
+        };
+        index >>= 1;
+        len <<= 1;
     }
 }
 
@@ -376,33 +476,43 @@ impl<S: DerefMut<Target = [u64]>> RunTree<S> {
     fn fill(&mut self, mut word: impl FnMut(u32) -> u64) {
         let bits = self.bits;
         let mut free = 0u32;
-        let words = self.words.get_mut(..bitmap_words(bits)).unwrap_or(&mut []);
-        for (index, slot) in (0u32..).zip(words) {
+        let (bitmap, nodes) = self.parts();
+        for (index, slot) in (0u32..).zip(bitmap.iter_mut()) {
             let left = bits.saturating_sub(index.wrapping_mul(WORD));
-            let beyond = if left < WORD {
-                u64::MAX.wrapping_shl(left)
-            } else {
-                0
-            };
-            *slot = word(index) | beyond;
-            free = free.wrapping_add(slot.count_zeros());
+            let mut used = word(index);
+            if left < WORD {
+                used |= u64::MAX.wrapping_shl(left);
+            }
+            *slot = used;
+            // Counting takes a while where the machine cannot.
+            free = free.wrapping_add(match used {
+                0 => WORD,
+                u64::MAX => 0,
+                mixed => mixed.count_zeros(),
+            });
         }
+        refresh(bitmap, nodes, 0, bits.wrapping_sub(1), None);
         self.free = free;
-        self.refresh(0, bits.saturating_sub(1));
+    }
+
+    /// The bitmap and the nodes.
+    #[inline]
+    fn parts(&mut self) -> (&mut [u64], &mut [u64]) {
+        let (words, leaves) = (bitmap_words(self.bits), self.leaves as usize);
+        match self.words.split_at_mut_checked(words) {
+            // The storage was seen to be large enough, twice as many nodes as leaves.
+            Some((bitmap, rest)) => (bitmap, rest.get_mut(..leaves << 1).unwrap_or(&mut [])),
+            None => (&mut [], &mut []),
+        }
     }
 
     /// Marks the clusters of a run as in use, whatever they are.
     pub fn mark(&mut self, run: Run) {
-        if !self.contains(run) || run.len == 0 {
-            return;
+        if self.contains(run) && run.len != 0 {
+            let clear = Span::new(run).count_clear(&self.words);
+            self.free = self.free.wrapping_sub(clear);
+            self.change(&Span::new(run), run, u64::MAX);
         }
-        for (index, mask) in Pieces::new(run) {
-            if let Some(word) = self.words.get_mut(index as usize) {
-                self.free = self.free.wrapping_sub((mask & !*word).count_ones());
-                *word |= mask;
-            }
-        }
-        self.refresh(run.start, run.end().wrapping_sub(1));
     }
 
     /// Takes a run of free clusters into use.
@@ -410,14 +520,11 @@ impl<S: DerefMut<Target = [u64]>> RunTree<S> {
     /// Errors: [`GroupError::BitsOutside`]; [`GroupError::BitsSet`] if one is in use already.
     /// Nothing has changed then.
     pub fn take(&mut self, run: Run) -> Result<(), GroupError> {
-        if !self.contains(run) {
-            return Err(GroupError::BitsOutside);
-        }
-        if !self.is_free(run) {
-            return Err(GroupError::BitsSet);
-        }
+        let Some(span) = self.checked(run, 0, GroupError::BitsSet)? else {
+            return Ok(());
+        };
         self.free = self.free.wrapping_sub(run.len);
-        self.change(run, |word, mask| word | mask);
+        self.change(&span, run, u64::MAX);
         Ok(())
     }
 
@@ -426,65 +533,42 @@ impl<S: DerefMut<Target = [u64]>> RunTree<S> {
     /// Errors: [`GroupError::BitsOutside`]; [`GroupError::BitsClear`] if one is free already.
     /// Nothing has changed then.
     pub fn release(&mut self, run: Run) -> Result<(), GroupError> {
-        if !self.contains(run) {
-            return Err(GroupError::BitsOutside);
-        }
-        if !self.is_used(run) {
-            return Err(GroupError::BitsClear);
-        }
+        let Some(span) = self.checked(run, u64::MAX, GroupError::BitsClear)? else {
+            return Ok(());
+        };
         self.free = self.free.wrapping_add(run.len);
-        self.change(run, |word, mask| word & !mask);
+        self.change(&span, run, 0);
         Ok(())
     }
 
+    /// The words of a run, `None` for an empty one, whose bits must all be as those of `word`.
     #[inline]
-    fn change(&mut self, run: Run, new: impl Fn(u64, u64) -> u64) {
+    fn checked(&self, run: Run, word: u64, twice: GroupError) -> Result<Option<Span>, GroupError> {
+        if !self.contains(run) {
+            return Err(GroupError::BitsOutside);
+        }
         if run.len == 0 {
-            return;
+            return Ok(None);
         }
-        for (index, mask) in Pieces::new(run) {
-            if let Some(word) = self.words.get_mut(index as usize) {
-                *word = new(*word, mask);
-            }
-        }
-        self.refresh(run.start, run.end().wrapping_sub(1));
-    }
-
-    /// Brings the nodes above bits `first..=last` up to date.
-    fn refresh(&mut self, first: u32, last: u32) {
-        let mut low = self.leaves.wrapping_add(first >> CHUNK_SHIFT);
-        let mut high = self.leaves.wrapping_add(last >> CHUNK_SHIFT);
-        let mut changed = false;
-        for index in low..=high {
-            let node = self.summarize(index.wrapping_sub(self.leaves));
-            changed |= self.set_node(index, node);
-        }
-        let mut half = CHUNK;
-        // What a node says is all that the nodes above know of the bits: if none has changed,
-        // neither have they.
-        while changed && low > 1 {
-            (low, high) = (low >> 1, high >> 1);
-            changed = false;
-            for index in low..=high {
-                let (left, right) = (self.node(index << 1), self.node((index << 1) | 1));
-                changed |= self.set_node(index, left.join(right, half));
-            }
-            half <<= 1;
+        let span = Span::new(run);
+        if span.all(&self.words, word) {
+            Ok(Some(span))
+        } else {
+            Err(twice)
         }
     }
 
-    /// Stores a node; whether it is another than before.
-    #[inline]
-    fn set_node(&mut self, index: u32, node: Node) -> bool {
-        let at = bitmap_words(self.bits).wrapping_add(index as usize);
-        let packed = node.pack();
-        match self.words.get_mut(at) {
-            Some(slot) if *slot != packed => {
-                *slot = packed;
-                true
-            }
-            _ => false,
-        }
+    /// Makes all bits of a run as those of `word`.
+    fn change(&mut self, span: &Span, run: Run, word: u64) {
+        let (bitmap, nodes) = self.parts();
+        span.fill(bitmap, word);
+        let whole = if word == 0 {
+            Node::all_free(CHUNK)
+        } else {
+            Node::FULL
+        };
+        let last = run.end().wrapping_sub(1);
+        refresh(bitmap, nodes, run.start, last, Some(whole));
     }
 }
 
