@@ -5,9 +5,9 @@
 //! Each function first checks all that can be wrong and then changes both: an error means that
 //! nothing has changed, and that the group is damaged. The caller has write access to both blocks.
 //!
-//! A bitmap that the descriptor says was never written is made on first use. The block bitmap must
-//! be made before an inode of the group is used, too: e2fsck takes a group with inodes and an
-//! unwritten block bitmap for damaged, and so C ext4 does the same.
+//! A bitmap that the descriptor says was never written is made on first use. An inode does not
+//! need the block bitmap of its group for that; C ext4 makes it then all the same, e2fsck is
+//! content with either.
 //!
 //! Locking: the group's lock. The slot is the descriptor's place in its block; the block is shared
 //! with other groups, of which nothing is read or written.

@@ -56,6 +56,12 @@ pub const fn storage_len(groups: u32) -> usize {
     len
 }
 
+/// The second half of an update. False if there was another one since the first half.
+#[inline]
+fn replace(node: &AtomicU32, old: u32, new: u32) -> bool {
+    node.compare_exchange(old, new, SeqCst, SeqCst).is_ok()
+}
+
 /// See the module's head. `S` is storage of at least [`storage_len`] words, best aligned to 64
 /// bytes.
 #[derive(Debug)]
@@ -146,17 +152,23 @@ impl<S: Deref<Target = [AtomicU32]>> GroupIndex<S> {
             return false;
         };
         for _ in 0..2 {
-            let old = node.load(SeqCst);
-            let value = self.children(level.saturating_sub(1), index << FAN_SHIFT, SeqCst);
-            // The tag counts every update, also one that changes nothing: another that is under
-            // way may have missed what this one has seen.
-            let new = (old & !VALUE_MASK).wrapping_add(TAG) | value;
-            if node.compare_exchange(old, new, SeqCst, SeqCst).is_ok() {
-                return old & VALUE_MASK != value;
+            let (old, new) = self.look(node, level, index);
+            if replace(node, old, new) {
+                return (old ^ new) & VALUE_MASK != 0;
             }
         }
         // Someone else has stored our change, and goes on upwards if it mattered.
         false
+    }
+
+    /// The first half of an update: the node as it is, and as it should be. The tag counts every
+    /// update, also one that changes nothing: another that is under way may have missed what this
+    /// one has seen.
+    #[inline]
+    fn look(&self, node: &AtomicU32, level: usize, index: u32) -> (u32, u32) {
+        let old = node.load(SeqCst);
+        let value = self.children(level.saturating_sub(1), index << FAN_SHIFT, SeqCst);
+        (old, (old & !VALUE_MASK).wrapping_add(TAG) | value)
     }
 
     /// The largest of the entries of the node's worth that begins at `first`.
@@ -254,5 +266,62 @@ impl<S: Deref<Target = [AtomicU32]>> GroupIndex<S> {
     fn entry(&self, level: usize, index: u32) -> Option<&AtomicU32> {
         let start = *self.starts.get(level)?;
         self.words.get(start.saturating_add(index as usize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> GroupIndex<Vec<AtomicU32>> {
+        let words = (0..storage_len(17)).map(|_| AtomicU32::new(0)).collect();
+        GroupIndex::new(words, 17).unwrap()
+    }
+
+    /// An update of the node of groups 0 to 15 that sleeps between its halves, while `meanwhile`
+    /// happens, does not undo it.
+    fn sleeper(meanwhile: impl FnOnce(&GroupIndex<Vec<AtomicU32>>), largest: u32) {
+        let index = index();
+        index.set(Group::new(0), 10);
+        index.set(Group::new(1), 3);
+        let node = index.entry(1, 0).unwrap();
+        // Group 0 goes down to 5, and its update sees 5 and 3.
+        index.entry(0, 0).unwrap().store(5, SeqCst);
+        let (old, new) = index.look(node, 1, 0);
+        assert_eq!(new & VALUE_MASK, 5);
+        meanwhile(&index);
+        assert!(!replace(node, old, new));
+        // Its second try, if it makes one, sees everything.
+        let (old, new) = index.look(node, 1, 0);
+        assert!(replace(node, old, new));
+        assert_eq!(index.max(), largest);
+    }
+
+    #[test]
+    fn updates_that_meet() {
+        // Another group goes up.
+        sleeper(|index| index.set(Group::new(1), 8), 8);
+        // It goes up without changing what the node says: 10 as before.
+        sleeper(|index| index.set(Group::new(1), 10), 10);
+        // The node changes and changes back, and then a group changes that does not matter to it.
+        sleeper(
+            |index| {
+                index.set(Group::new(2), 12);
+                index.set(Group::new(2), 10);
+            },
+            10,
+        );
+    }
+
+    #[test]
+    fn an_update_that_lost_twice_is_in_the_node() {
+        let index = index();
+        index.entry(0, 4).unwrap().store(7, SeqCst);
+        // Whoever updates the node sees it.
+        index.set(Group::new(5), 2);
+        assert_eq!(
+            (index.max(), index.find(Group::new(0), 3)),
+            (7, Some(Group::new(4)))
+        );
     }
 }

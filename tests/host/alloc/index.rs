@@ -77,7 +77,7 @@ fn sizes() {
 fn changes_that_meet() {
     const GROUPS: u32 = 300;
     const THREADS: u32 = 4;
-    for round in 0..300u32 {
+    for round in 0..60u32 {
         let index = new(GROUPS);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
