@@ -100,6 +100,102 @@ impl<'a> Acl<'a> {
     }
 }
 
+/// The most bytes that the value of a list with `entries` entries takes.
+#[inline]
+pub const fn max_len(entries: usize) -> usize {
+    entries.saturating_mul(8).saturating_add(4)
+}
+
+/// Writes a list as it is stored to the start of `out` and returns how many bytes it takes. Of
+/// what the entries say, only that the length tells their number is checked: the VFS has checked
+/// the rest.
+///
+/// Errors: [`AclError::Size`] for a list that could not be read back (more than four entries
+/// without a number, or fewer), and if `out` is too short: [`max_len`] is always enough.
+pub fn encode(entries: impl Iterator<Item = AclEntry>, out: &mut [u8]) -> Result<usize, AclError> {
+    let total = out.len();
+    let mut rest = put(out, VERSION.to_le_bytes())?;
+    let mut written = 0usize;
+    for entry in entries {
+        let (tag, id) = match entry.tag {
+            AclTag::UserObj => (0x01u16, None),
+            AclTag::User(id) => (0x02, Some(id)),
+            AclTag::GroupObj => (0x04, None),
+            AclTag::Group(id) => (0x08, Some(id)),
+            AclTag::Mask => (0x10, None),
+            AclTag::Other => (0x20, None),
+        };
+        rest = put(rest, tag.to_le_bytes())?;
+        rest = put(rest, entry.perm.to_le_bytes())?;
+        if let Some(id) = id {
+            rest = put(rest, id.to_le_bytes())?;
+        }
+        written = written.wrapping_add(1);
+    }
+    let len = total.wrapping_sub(rest.len());
+    if count(len.saturating_sub(4)) != Some(written) {
+        return Err(AclError::Size);
+    }
+    Ok(len)
+}
+
+/// Writes bytes to the start of `out` and returns what is behind them.
+fn put<const N: usize>(out: &mut [u8], bytes: [u8; N]) -> Result<&mut [u8], AclError> {
+    match out.split_first_chunk_mut() {
+        Some((to, rest)) => {
+            *to = bytes;
+            Ok(rest)
+        }
+        None => Err(AclError::Size),
+    }
+}
+
+/// Reads a list in the form that user space knows (`system.posix_acl_*` version 2: tag,
+/// permissions and a number for every entry), for [`encode`]. Numbers are passed on as they are.
+///
+/// Errors: [`AclError`].
+pub fn from_user(value: &[u8]) -> Result<impl Iterator<Item = AclEntry> + Clone + '_, AclError> {
+    let Ok((version, entries)) = U32::ref_from_prefix(value) else {
+        return Err(AclError::Header);
+    };
+    if version.get() != USER_VERSION {
+        return Err(AclError::Header);
+    }
+    let entries = <[UserAclEntry]>::ref_from_bytes(entries).map_err(|_| AclError::Size)?;
+    if entries.iter().any(|entry| entry.decode().is_none()) {
+        return Err(AclError::Tag);
+    }
+    Ok(entries.iter().filter_map(UserAclEntry::decode))
+}
+
+/// `a_version` of the form that user space knows.
+const USER_VERSION: u32 = 2;
+
+/// An entry in the form that user space knows (`posix_acl_xattr_entry`).
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct UserAclEntry {
+    tag: U16,
+    perm: U16,
+    id: U32,
+}
+
+impl UserAclEntry {
+    fn decode(&self) -> Option<AclEntry> {
+        let tag = match self.tag.get() {
+            0x01 => AclTag::UserObj,
+            0x02 => AclTag::User(self.id.get()),
+            0x04 => AclTag::GroupObj,
+            0x08 => AclTag::Group(self.id.get()),
+            0x10 => AclTag::Mask,
+            0x20 => AclTag::Other,
+            _ => return None,
+        };
+        let perm = self.perm.get();
+        Some(AclEntry { tag, perm })
+    }
+}
+
 /// The number of entries in a list of `len` bytes: the first four are expected to be short (owner,
 /// group, mask, others) and all beyond to have a number.
 fn count(len: usize) -> Option<usize> {
@@ -199,6 +295,62 @@ mod tests {
         let short = value(&[(1, 6, None), (4, 4, None), (0x20, 4, None)]);
         assert_eq!(Acl::parse(&short).unwrap().unwrap().count(), 3);
         assert!(Acl::parse(&value(&[])).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_list_is_written_as_it_is_read() {
+        let entry = |tag, perm| AclEntry { tag, perm };
+        let all = [
+            entry(AclTag::UserObj, 6),
+            entry(AclTag::User(1000), 4),
+            entry(AclTag::GroupObj, 4),
+            entry(AclTag::Group(70000), 5),
+            entry(AclTag::Mask, 7),
+            entry(AclTag::Other, 0),
+        ];
+        let minimal = [all[0], all[2], all[5]];
+        for list in [&all[..], &minimal, &[]] {
+            let mut out = vec![0xff; max_len(list.len())];
+            let len = encode(list.iter().copied(), &mut out).unwrap();
+            let read = Acl::parse(&out[..len]).unwrap();
+            let read: Vec<_> = read.iter().flat_map(|acl| acl.iter()).collect();
+            assert_eq!(read, list);
+            assert_eq!(
+                encode(list.iter().copied(), &mut out[..len - 1]),
+                Err(AclError::Size)
+            );
+        }
+        // One with a number among four, and five without: their lengths would not tell.
+        let mut out = [0; 100];
+        assert_eq!(
+            encode(all[..4].iter().copied(), &mut out),
+            Err(AclError::Size)
+        );
+        let five = [all[0], all[2], all[4], all[5], all[5]];
+        assert_eq!(encode(five.into_iter(), &mut out), Err(AclError::Size));
+    }
+
+    #[test]
+    fn the_form_of_user_space() {
+        let mut user = 2u32.to_le_bytes().to_vec();
+        for (tag, perm, id) in [(1u16, 6u16, u32::MAX), (2, 5, 7), (0x20, 0, u32::MAX)] {
+            user.extend_from_slice(&tag.to_le_bytes());
+            user.extend_from_slice(&perm.to_le_bytes());
+            user.extend_from_slice(&id.to_le_bytes());
+        }
+        let read: Vec<_> = from_user(&user).unwrap().map(|e| (e.tag, e.perm)).collect();
+        let expected = [
+            (AclTag::UserObj, 6),
+            (AclTag::User(7), 5),
+            (AclTag::Other, 0),
+        ];
+        assert_eq!(read, expected);
+        assert_eq!(from_user(&user[..9]).err(), Some(AclError::Size));
+        assert_eq!(from_user(&user[..3]).err(), Some(AclError::Header));
+        user[4] = 3;
+        assert_eq!(from_user(&user).err(), Some(AclError::Tag));
+        user[0] = 1;
+        assert_eq!(from_user(&user).err(), Some(AclError::Header));
     }
 
     #[test]

@@ -55,6 +55,57 @@ pub enum EaKind {
     Lustre,
 }
 
+/// The hash of a value in an inode of its own. `seed` is `Geometry::ea_hash_seed`.
+#[inline]
+pub fn value_hash(seed: u32, value: &[u8]) -> u32 {
+    crc32c(seed, value)
+}
+
+/// What becomes of an EA inode when its count of references changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EaLife {
+    /// It has this many references, as before or more or fewer.
+    Goes(u64),
+    /// It has its first reference: one link, and it is no orphan any more.
+    Begins,
+    /// It has lost its last one: no links, and it becomes an orphan.
+    Ends,
+}
+
+/// Counts one more reference to an EA inode that has `references`.
+///
+/// Errors: [`XattrError::UnusedEaInode`] when there are too many to be true.
+pub fn add_reference(references: u64) -> Result<EaLife, XattrError> {
+    match references.checked_add(1) {
+        Some(1) => Ok(EaLife::Begins),
+        Some(more) => Ok(EaLife::Goes(more)),
+        None => Err(XattrError::UnusedEaInode),
+    }
+}
+
+/// Counts one reference less.
+///
+/// Errors: [`XattrError::UnusedEaInode`] when there is none.
+pub fn drop_reference(references: u64) -> Result<EaLife, XattrError> {
+    match references.checked_sub(1) {
+        Some(0) => Ok(EaLife::Ends),
+        Some(fewer) => Ok(EaLife::Goes(fewer)),
+        None => Err(XattrError::UnusedEaInode),
+    }
+}
+
+impl EaLife {
+    /// The count of references now.
+    #[inline]
+    pub const fn references(self) -> u64 {
+        match self {
+            Self::Goes(n) => n,
+            Self::Begins => 1,
+            Self::Ends => 0,
+        }
+    }
+}
+
 impl EaReference<'_> {
     /// Checks that `ea`, the inode referred to, can hold the value of an attribute of inode
     /// `owner`. That it has the EA inode flag is for whoever reads it to check
@@ -97,7 +148,7 @@ impl EaReference<'_> {
     ///
     /// The entry's hash covers the name, whose bytes some kernels took as signed: both are good.
     pub fn verify_value(&self, value: &[u8], ea: &EaInode, seed: u32) -> Result<(), XattrError> {
-        let hash = crc32c(seed, value);
+        let hash = value_hash(seed, value);
         let word = hash.to_le_bytes();
         let good = hash == ea.hash
             && (entry_hash(self.name, &word) == self.hash
@@ -113,6 +164,20 @@ impl EaReference<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counting_references() {
+        assert_eq!(add_reference(0), Ok(EaLife::Begins));
+        assert_eq!(add_reference(1), Ok(EaLife::Goes(2)));
+        assert_eq!(add_reference(u64::MAX), Err(XattrError::UnusedEaInode));
+        assert_eq!(drop_reference(0), Err(XattrError::UnusedEaInode));
+        assert_eq!(drop_reference(1), Ok(EaLife::Ends));
+        assert_eq!(drop_reference(1 << 40), Ok(EaLife::Goes((1 << 40) - 1)));
+        let count = |life: Result<EaLife, _>| life.unwrap().references();
+        assert_eq!(count(add_reference(0)), 1);
+        assert_eq!(count(add_reference(5)), 6);
+        assert_eq!(count(drop_reference(1)), 0);
+    }
 
     #[test]
     fn ea_inode_rules() {
