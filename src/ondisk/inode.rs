@@ -136,7 +136,7 @@ impl<'a> Inode<'a> {
 
         let csum_seed = geo.inode_seed(ino, base.generation.get());
         if let Some(seed) = csum_seed.filter(|_| geo.has_inode_csums()) {
-            verify_checksum(seed, base, extra, slot)?;
+            verify_checksum(seed, base, beyond)?;
         }
 
         if unlinked && ino.get() != BOOT_LOADER_INO && (mode == 0 || purpose != Purpose::Orphan) {
@@ -487,11 +487,11 @@ impl<'a> Inode<'a> {
     }
 }
 
-/// Numbers that no path or handle may lead to, and numbers that do not exist.
-#[inline]
-/// Whether `purpose` may reach inode `ino` at all, whatever its slot says.
+/// Whether `purpose` may reach inode `ino` at all, whatever its slot says: not for numbers that no
+/// path or handle may lead to, nor for numbers that do not exist.
 ///
 /// Errors: [`Refused::Stale`] for a handle, else [`InodeError::IllegalNumber`].
+#[inline]
 pub fn check_number(geo: &Geometry, ino: Ino, purpose: Purpose) -> Result<(), Refused> {
     let hidden = match purpose {
         Purpose::Special => false,

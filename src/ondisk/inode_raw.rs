@@ -5,7 +5,7 @@
 //! The checksum is a CRC-32C that starts from the inode's seed (number and generation) and covers
 //! the slot to its end, extended attributes included, with its own two halves counting as zero.
 //! The upper half exists only if the extra fields in use reach that far; without it, 16 bits are
-//! compared. Nothing outside `inode.rs` sees these structures.
+//! compared. Nothing outside `inode.rs` and `inode_edit.rs` sees these structures.
 //!
 //! Format: `Documentation/filesystems/ext4/inodes.rst`.
 
@@ -79,56 +79,63 @@ pub(super) use upto;
 
 /// Whether the upper half of the checksum is in use.
 #[inline]
-fn has_checksum_hi(extra: Option<&Extra>) -> bool {
-    extra.is_some_and(|e| e.extra_isize.get() >= upto!(checksum_hi, U16))
+fn has_checksum_hi(extra: &Extra) -> bool {
+    extra.extra_isize.get() >= upto!(checksum_hi, U16)
 }
 
-/// The checksum of the slot's present contents, its own two fields counting as zero.
+/// The checksum of an inode's present contents, its own two fields counting as zero: `base` and
+/// what follows it in the slot.
 #[inline]
-fn checksum(seed: u32, base: &Base, extra: Option<&Extra>, slot: &[u8]) -> u32 {
-    let head = slot.get(..offset_of!(Base, checksum_lo)).unwrap_or(&[]);
-    let csum = crc32c(seed, head);
+fn checksum(seed: u32, base: &Base, beyond: &[u8]) -> u32 {
+    let head = base.as_bytes().get(..offset_of!(Base, checksum_lo));
+    let csum = crc32c(seed, head.unwrap_or(&[]));
     // The low half, the field behind it, the extra size and the high half are eight bytes in a
     // row, so that three calls cover the inode.
     let [r0, r1] = base.reserved.to_bytes();
-    match extra {
-        None => crc32c(csum, &[0, 0, r0, r1]),
-        Some(e) => {
+    match Extra::ref_from_prefix(beyond) {
+        Err(_) => crc32c(csum, &[0, 0, r0, r1]),
+        Ok((e, _)) => {
             let [e0, e1] = e.extra_isize.to_bytes();
-            let [h0, h1] = if has_checksum_hi(extra) {
+            let [h0, h1] = if has_checksum_hi(e) {
                 [0, 0]
             } else {
                 e.checksum_hi.to_bytes()
             };
             let csum = crc32c(csum, &[0, 0, r0, r1, e0, e1, h0, h1]);
-            let tail = BASE_SIZE + offset_of!(Extra, ctime_extra);
-            crc32c(csum, slot.get(tail..).unwrap_or(&[]))
+            let tail = beyond.get(offset_of!(Extra, ctime_extra)..);
+            crc32c(csum, tail.unwrap_or(&[]))
         }
     }
 }
 
-/// Compares the checksum of the slot.
+/// Compares the checksum of an inode: `base` and what follows it in the slot.
 ///
 /// Errors: [`InodeError::BadChecksum`].
 #[inline]
-pub(super) fn verify_checksum(
-    seed: u32,
-    base: &Base,
-    extra: Option<&Extra>,
-    slot: &[u8],
-) -> Result<(), InodeError> {
-    let computed = checksum(seed, base, extra, slot);
+pub(super) fn verify_checksum(seed: u32, base: &Base, beyond: &[u8]) -> Result<(), InodeError> {
+    let computed = checksum(seed, base, beyond);
     let lo = u32::from(base.checksum_lo.get());
-    let matches = match extra {
-        Some(e) if has_checksum_hi(extra) => {
-            computed == (u32::from(e.checksum_hi.get()) << 16) | lo
-        }
+    let matches = match Extra::ref_from_prefix(beyond) {
+        Ok((e, _)) if has_checksum_hi(e) => computed == (u32::from(e.checksum_hi.get()) << 16) | lo,
         _ => computed & 0xffff == lo,
     };
     if matches {
         Ok(())
     } else {
         Err(InodeError::BadChecksum)
+    }
+}
+
+/// Stores the checksum of an inode's present contents; see [`checksum`].
+#[inline]
+pub(super) fn store_checksum(seed: u32, base: &mut Base, beyond: &mut [u8]) {
+    let computed = checksum(seed, base, beyond);
+    // The two halves of a 32-bit value.
+    base.checksum_lo = (computed as u16).into();
+    if let Ok((e, _)) = Extra::mut_from_prefix(beyond) {
+        if has_checksum_hi(e) {
+            e.checksum_hi = ((computed >> 16) as u16).into();
+        }
     }
 }
 
@@ -140,20 +147,11 @@ pub fn update_checksum(geo: &Geometry, ino: Ino, slot: &mut [u8]) -> Result<(), 
     let slot = slot
         .get_mut(..geo.inode_size().into())
         .ok_or(InodeError::Truncated)?;
-    let (base, beyond) = Base::ref_from_prefix(slot).map_err(|_| InodeError::Truncated)?;
-    let seed = match geo.inode_seed(ino, base.generation.get()) {
-        Some(seed) if geo.has_inode_csums() => seed,
-        _ => return Ok(()),
-    };
-    let extra = Extra::ref_from_prefix(beyond).ok().map(|(extra, _)| extra);
-    let with_hi = has_checksum_hi(extra);
-    let computed = checksum(seed, base, extra, slot);
     let (base, beyond) = Base::mut_from_prefix(slot).map_err(|_| InodeError::Truncated)?;
-    // The two halves of a 32-bit value.
-    base.checksum_lo = (computed as u16).into();
-    if with_hi {
-        let (extra, _) = Extra::mut_from_prefix(beyond).map_err(|_| InodeError::Truncated)?;
-        extra.checksum_hi = ((computed >> 16) as u16).into();
+    if geo.has_inode_csums() {
+        if let Some(seed) = geo.inode_seed(ino, base.generation.get()) {
+            store_checksum(seed, base, beyond);
+        }
     }
     Ok(())
 }

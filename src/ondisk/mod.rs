@@ -34,6 +34,7 @@ pub mod ids;
 pub mod indirect;
 pub mod inline;
 pub mod inode;
+pub mod inode_edit;
 mod inode_flags;
 mod inode_raw;
 pub mod journal;
@@ -46,6 +47,8 @@ pub mod search;
 pub mod superblock;
 pub mod time;
 pub mod xattr;
+pub mod xattr_block;
+pub mod xattr_edit;
 pub mod xattr_hash;
 
 pub use error::Corrupt;

@@ -19,7 +19,7 @@ use zerocopy::little_endian::{U16, U32};
 use super::crc::crc32c;
 use super::{FsBlock, Geometry, Ino};
 
-pub use super::ea_inode::{EaInode, EaKind, EaReference};
+pub use super::ea_inode::{value_hash, EaInode, EaKind, EaReference};
 pub use super::xattr_hash::{entry_hash, entry_hash_signed};
 
 crate::corrupt_area! {
@@ -121,10 +121,10 @@ pub struct RawXattrEntry {
     pub hash: U32,
 }
 
-const HEADER_LEN: usize = 32;
-const ENTRY_LEN: usize = 16;
+pub(super) const HEADER_LEN: usize = 32;
+pub(super) const ENTRY_LEN: usize = 16;
 /// Entries and values are padded to this many bytes; the end of the entries is as many zeros.
-const PAD: usize = 4;
+pub(super) const PAD: usize = 4;
 /// No value is longer, whatever a later VFS allows.
 const VALUE_MAX: u32 = 1 << 24;
 
@@ -194,9 +194,9 @@ pub struct Xattr<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct XattrArea<'a> {
     /// From where offsets of values count, to the end.
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     /// Where the entries start.
-    first: usize,
+    pub(super) first: usize,
     rules: XattrRules,
 }
 
@@ -235,7 +235,7 @@ impl<'a> XattrArea<'a> {
 
     /// The entry at `at` and where the next one is; `None` at the end of the entries.
     #[inline]
-    fn entry_at(&self, at: usize) -> Result<Option<(RawEntry<'a>, usize)>, XattrError> {
+    pub(super) fn entry_at(&self, at: usize) -> Result<Option<(RawEntry<'a>, usize)>, XattrError> {
         let rest = self.bytes.get(at..).unwrap_or_default();
         let Some(start) = rest.first_chunk::<PAD>() else {
             return Err(XattrError::NameBounds);
@@ -261,7 +261,11 @@ impl<'a> XattrArea<'a> {
 
     /// Checks one entry and finds its value. `names_end` is where values may begin.
     #[inline]
-    fn check(&self, raw: &RawEntry<'a>, names_end: usize) -> Result<Xattr<'a>, XattrError> {
+    pub(super) fn check(
+        &self,
+        raw: &RawEntry<'a>,
+        names_end: usize,
+    ) -> Result<Xattr<'a>, XattrError> {
         let RawEntry { entry, name } = *raw;
         let size = entry.value_size.get();
         let inum = entry.value_inum.get();
@@ -333,9 +337,9 @@ impl<'a> XattrArea<'a> {
 
 /// An entry of which only name and extent have been checked.
 #[derive(Clone, Copy)]
-struct RawEntry<'a> {
-    entry: &'a RawXattrEntry,
-    name: &'a [u8],
+pub(super) struct RawEntry<'a> {
+    pub(super) entry: &'a RawXattrEntry,
+    pub(super) name: &'a [u8],
 }
 
 /// Iterator over attributes; see [`XattrArea::iter`].
