@@ -34,5 +34,6 @@ mod readdir_hash;
 mod readdir_linear;
 pub mod reserve;
 pub mod source;
+pub mod xattr_edit;
 pub mod xattr_find;
 pub mod zones;
