@@ -28,6 +28,7 @@ pub mod indirect_edit;
 pub mod indirect_walk;
 pub mod journal_scan;
 pub mod mapping;
+pub mod orphan_list;
 pub mod overhead;
 pub mod readdir;
 mod readdir_hash;

@@ -41,6 +41,7 @@ pub mod journal;
 pub mod mmp;
 pub mod mount_state;
 pub mod orphan;
+pub mod orphan_edit;
 pub mod raw;
 pub mod seal;
 pub mod search;

@@ -76,7 +76,7 @@ impl<'a> OrphanBlock<'a> {
         if tail.magic.get() != MAGIC {
             return Err(OrphanError::BadMagic);
         }
-        if seed.is_some_and(|seed| checksum(seed, block, slots) != tail.checksum.get()) {
+        if seed.is_some_and(|seed| numbered(seed, block, slots) != tail.checksum.get()) {
             return Err(OrphanError::BadChecksum);
         }
         let slots = <[U32]>::ref_from_bytes(slots).map_err(|_| OrphanError::Truncated)?;
@@ -109,13 +109,28 @@ impl<'a> OrphanBlock<'a> {
     }
 }
 
-fn checksum(seed: u32, block: FsBlock, slots: &[u8]) -> u32 {
+fn numbered(seed: u32, block: FsBlock, slots: &[u8]) -> u32 {
     crc32c(crc32c(seed, &block.get().to_le_bytes()), slots)
+}
+
+/// The checksum of a block of the orphan file; `seed` has taken in the block's number. `None` for
+/// bytes that are no such block.
+pub fn checksum(bytes: &[u8], seed: u32) -> Option<u32> {
+    checksum_offset(bytes)?;
+    Some(crc32c(seed, bytes.get(..tail_offset(bytes)?)?))
+}
+
+/// Where the checksum of a block of the orphan file is, in bytes; `None` for bytes that are no
+/// such block.
+pub fn checksum_offset(bytes: &[u8]) -> Option<usize> {
+    let at = tail_offset(bytes)?;
+    let (tail, _) = Tail::ref_from_prefix(bytes.get(at..)?).ok()?;
+    (tail.magic.get() == MAGIC).then_some(at.saturating_add(4))
 }
 
 /// Where the tail of a block begins.
 #[inline]
-fn tail_offset(bytes: &[u8]) -> Option<usize> {
+pub(super) fn tail_offset(bytes: &[u8]) -> Option<usize> {
     bytes.len().checked_sub(size_of::<Tail>())
 }
 
@@ -124,7 +139,7 @@ pub fn update_checksum(seed: u32, block: FsBlock, bytes: &mut [u8]) {
     let halves = tail_offset(bytes).and_then(|at| bytes.split_at_mut_checked(at));
     if let Some((slots, tail)) = halves {
         if let Ok(tail) = Tail::mut_from_bytes(tail) {
-            tail.checksum = checksum(seed, block, slots).into();
+            tail.checksum = numbered(seed, block, slots).into();
         }
     }
 }

@@ -11,10 +11,10 @@
 //! Nothing here fails: a block that does not have the shape that its seal supposes (which its
 //! verification excludes) is left alone, and its next reader finds it damaged.
 
-use super::{dir, dx, extent, xattr, FsBlock};
+use super::{dir, dx, extent, orphan, xattr, FsBlock};
 
-/// Which kind of checksum a block has, and what it begins with (the inode's seed, or for
-/// attributes the file system's with the block's number).
+/// Which kind of checksum a block has, and what it begins with (the inode's seed, for attributes
+/// the file system's with the block's number, for orphans the orphan file's with it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seal {
     /// None: the file system has no metadata checksums, or the block is a file's contents.
@@ -29,6 +29,8 @@ pub enum Seal {
     DxNode(u32),
     /// Attributes; the number has been taken into the seed, see [`Seal::xattr`].
     Xattr(u32),
+    /// A block of the orphan file; the number has been taken into the seed, see [`Seal::orphan`].
+    Orphan(u32),
 }
 
 /// A [`Seal`] without its seed.
@@ -44,15 +46,21 @@ pub enum SealKind {
     DxNode,
     /// See [`Seal::Xattr`].
     Xattr,
+    /// See [`Seal::Orphan`].
+    Orphan,
 }
 
 impl Seal {
     /// The seal of an attribute block, physical block `number`; `seed` is the file system's
     /// (`Geometry::csum_seed`).
     pub fn xattr(seed: Option<u32>, number: FsBlock) -> Self {
-        seed.map_or(Self::Plain, |seed| {
-            Self::Xattr(super::crc::crc32c(seed, &number.get().to_le_bytes()))
-        })
+        seed.map_or(Self::Plain, |seed| Self::Xattr(with_number(seed, number)))
+    }
+
+    /// The seal of the orphan file's physical block `number`; `seed` is the orphan file's inode's.
+    /// It is the same for as long as the file system is mounted, so it can be kept.
+    pub fn orphan(seed: Option<u32>, number: FsBlock) -> Self {
+        seed.map_or(Self::Plain, |seed| Self::Orphan(with_number(seed, number)))
     }
 
     /// Its kind and its seed; `None` for a block without a checksum.
@@ -65,6 +73,7 @@ impl Seal {
             Self::DxRoot(seed) => (SealKind::DxRoot, seed),
             Self::DxNode(seed) => (SealKind::DxNode, seed),
             Self::Xattr(seed) => (SealKind::Xattr, seed),
+            Self::Orphan(seed) => (SealKind::Orphan, seed),
         })
     }
 
@@ -83,6 +92,11 @@ impl Seal {
             kind.store(bytes, seed);
         }
     }
+}
+
+/// A seed that a block's number has been taken into.
+fn with_number(seed: u32, number: FsBlock) -> u32 {
+    super::crc::crc32c(seed, &number.get().to_le_bytes())
 }
 
 impl SealKind {
@@ -111,6 +125,7 @@ impl SealKind {
             Self::DxRoot => dx::checksum_offset(bytes, true)?,
             Self::DxNode => dx::checksum_offset(bytes, false)?,
             Self::Xattr => xattr::CHECKSUM_OFFSET,
+            Self::Orphan => orphan::checksum_offset(bytes)?,
         };
         bytes.get_mut(at..)?.first_chunk_mut()
     }
@@ -123,6 +138,7 @@ impl SealKind {
             Self::DxRoot => dx::checksum(bytes, true, seed),
             Self::DxNode => dx::checksum(bytes, false, seed),
             Self::Xattr => Some(xattr::checksum(bytes, seed)),
+            Self::Orphan => orphan::checksum(bytes, seed),
         }
     }
 }
@@ -180,6 +196,13 @@ mod tests {
         b
     }
 
+    fn orphans() -> Vec<u8> {
+        let mut b = vec![0u8; 1024];
+        put(&mut b, 8, &[99, 0, 0, 0]);
+        put(&mut b, 1016, &0x0b10_ca04u32.to_le_bytes());
+        b
+    }
+
     fn verify(seal: Seal, bytes: &[u8]) -> bool {
         let dx_format = dx::DxFormat {
             block_size: 1024,
@@ -195,6 +218,9 @@ mod tests {
             Seal::Xattr(seed) => {
                 xattr::header(bytes).unwrap().checksum.get() == xattr::checksum(bytes, seed)
             }
+            Seal::Orphan(_) => {
+                orphan::OrphanBlock::verify(Some(5), FsBlock::new(99), bytes).is_ok()
+            }
         }
     }
 
@@ -207,6 +233,7 @@ mod tests {
             (Seal::DxRoot(seed), dx_root()),
             (Seal::DxNode(seed), dx_node()),
             (Seal::xattr(Some(seed), FsBlock::new(99)), xattrs()),
+            (Seal::orphan(Some(5), FsBlock::new(99)), orphans()),
         ] {
             let (mut at_once, mut later) = (block.clone(), block.clone());
             seal.close(&mut at_once);
@@ -239,6 +266,7 @@ mod tests {
                 Seal::DirLeaf(1),
                 Seal::DxRoot(1),
                 Seal::DxNode(1),
+                Seal::Orphan(1),
             ] {
                 let mut block = vec![0xffu8; len];
                 seal.close(&mut block);
