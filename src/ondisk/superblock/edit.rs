@@ -1,15 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is changed in a superblock after a journal has been replayed.
+//! What is changed in a superblock.
+//!
+//! At mount and unmount: state, times, counters, flags of the journal and of the orphan file. In
+//! between: features that come into use, the head of the orphan list, what an administrator sets,
+//! and the record of errors. Every setter is for a copy in memory whose checksum is stored at the
+//! end ([`Superblock::update_checksum`]), at once or with a transaction; the caller holds the lock
+//! of that copy.
 //!
 //! A replay brings back the superblock as it was when the last transaction was committed. Errors
 //! that were recorded after that, which goes past the journal, have to be put back; the flag that
 //! asks for the replay has to go. The free counts are never journalled with what they count.
 
 use super::{SuperError, Superblock};
-use crate::ondisk::features::Incompat;
-use crate::ondisk::mount_state::State;
+use crate::ondisk::features::{Compat, Incompat, RoCompat};
+use crate::ondisk::mount_state::{ErrorEntry, State};
 use crate::ondisk::raw::{FromBytes, IntoBytes};
+use crate::ondisk::Ino;
+use zerocopy::little_endian::U32;
+
+/// `s_rev_level` of file systems with features and inodes of other sizes than 128 bytes.
+const DYNAMIC_REV: u32 = 1;
+/// The last second that the times of the superblock hold.
+const TIME_MAX: u64 = (1 << 40) - 1;
 
 impl Superblock {
     /// As [`Superblock::verify`], of a copy that is to be changed. Each change leaves the checksum
@@ -32,6 +45,151 @@ impl Superblock {
     pub fn clear_needs_recovery(&mut self) {
         let bits = self.features().incompat.without(Incompat::RECOVER).bits();
         self.feature_incompat = bits.into();
+    }
+
+    /// Says that the journal may hold what is not in place yet. Goes to the disk before anything
+    /// is journalled.
+    pub fn set_needs_recovery(&mut self) {
+        let bits = self.features().incompat.union(Incompat::RECOVER).bits();
+        self.feature_incompat = bits.into();
+    }
+
+    /// Says whether the orphan file may hold orphans.
+    pub fn set_orphan_present(&mut self, present: bool) {
+        let bits = self.features().ro_compat;
+        let bits = if present {
+            bits.union(RoCompat::ORPHAN_PRESENT)
+        } else {
+            bits.without(RoCompat::ORPHAN_PRESENT)
+        };
+        self.feature_ro_compat = bits.bits().into();
+    }
+
+    /// Says that there are files of 2 GiB and more; returns whether that was news.
+    pub fn add_large_file(&mut self) -> bool {
+        let bits = self.features().ro_compat.union(RoCompat::LARGE_FILE).bits();
+        let news = bits != self.feature_ro_compat.get() || self.rev_level.get() < DYNAMIC_REV;
+        self.feature_ro_compat = bits.into();
+        self.make_dynamic();
+        news
+    }
+
+    /// Says that there are extended attributes; returns whether that was news.
+    pub fn add_ext_attr(&mut self) -> bool {
+        let bits = self.features().compat.union(Compat::EXT_ATTR).bits();
+        let news = bits != self.feature_compat.get();
+        self.feature_compat = bits.into();
+        news
+    }
+
+    /// Raises revision 0, whose superblocks have no features, and stores what it stood for.
+    fn make_dynamic(&mut self) {
+        if self.rev_level.get() < DYNAMIC_REV {
+            self.rev_level = DYNAMIC_REV.into();
+            self.first_ino = 11.into();
+            self.inode_size = 128.into();
+        }
+    }
+
+    /// Says whether the file system is unmounted cleanly. With a journal it stays so.
+    pub fn set_valid(&mut self, valid: bool) {
+        self.set_state(State::VALID, valid);
+    }
+
+    /// Says whether orphans are being recovered.
+    pub fn set_orphan_recovery(&mut self, on: bool) {
+        self.set_state(State::ORPHAN, on);
+    }
+
+    fn set_state(&mut self, bit: u16, on: bool) {
+        let others = self.state.get() & !bit;
+        self.state = (others | if on { bit } else { 0 }).into();
+    }
+
+    /// Counts a mount. A limit of 0, which no tool sets, becomes ext4's default of 20.
+    pub fn count_mount(&mut self) {
+        self.mnt_count = self.mnt_count.get().wrapping_add(1).into();
+        if self.max_mnt_count.get() == 0 {
+            self.max_mnt_count = 20.into();
+        }
+    }
+
+    /// When the file system was last mounted, in seconds since 1970 (40 bits).
+    pub fn set_mtime(&mut self, secs: u64) {
+        (self.mtime, self.mtime_hi) = split(secs);
+    }
+
+    /// When the superblock was last written, in seconds since 1970 (40 bits).
+    pub fn set_wtime(&mut self, secs: u64) {
+        (self.wtime, self.wtime_hi) = split(secs);
+    }
+
+    /// Where the file system is mounted. Cut off at 63 bytes, so that a NUL follows.
+    pub fn set_last_mounted(&mut self, path: &[u8]) {
+        let path = path.get(..63).unwrap_or(path);
+        fill(&mut self.last_mounted, path);
+    }
+
+    /// The label. Returns whether it fits: 16 bytes. If not, the old one stays.
+    #[must_use]
+    pub fn set_volume_name(&mut self, name: &[u8]) -> bool {
+        let fits = name.len() <= self.volume_name.len();
+        if fits {
+            fill(&mut self.volume_name, name);
+        }
+        fits
+    }
+
+    /// Blocks reserved for one user and one group. Returns whether the number can be stored: it
+    /// needs `64bit` above 32 bits.
+    #[must_use]
+    pub fn set_r_blocks_count(&mut self, blocks: u64) -> bool {
+        let fits = blocks <= u32::MAX.into() || self.features().has(Incompat::BIT64);
+        if fits {
+            self.r_blocks_count_lo = (blocks as u32).into();
+            self.r_blocks_count_hi = ((blocks >> 32) as u32).into();
+        }
+        fits
+    }
+
+    /// The user and the group that may use reserved blocks.
+    pub fn set_reserved_for(&mut self, uid: u32, gid: u32) {
+        self.def_resuid = (uid as u16).into();
+        self.def_resuid_hi = ((uid >> 16) as u16).into();
+        self.def_resgid = (gid as u16).into();
+        self.def_resgid_hi = ((gid >> 16) as u16).into();
+    }
+
+    /// The first inode of the orphan list, `None` for an empty one.
+    pub fn set_last_orphan(&mut self, ino: Option<Ino>) {
+        self.last_orphan = ino.map_or(0, Ino::get).into();
+    }
+
+    /// Kibibytes written over the file system's life.
+    pub fn set_kbytes_written(&mut self, kbytes: u64) {
+        self.kbytes_written = kbytes.into();
+    }
+
+    /// Adds errors to the record: `count` of them, of which these were the first and the last.
+    /// The first since e2fsck last ran stays what it is.
+    pub fn record_errors(&mut self, first: &ErrorEntry<'_>, last: &ErrorEntry<'_>, count: u32) {
+        self.mark_errors();
+        if self.first_error().time == 0 {
+            (self.first_error_time, self.first_error_time_hi) = split(first.time);
+            self.first_error_ino = first.ino.into();
+            self.first_error_block = first.block.into();
+            fill(&mut self.first_error_func, first.func);
+            self.first_error_line = first.line.into();
+            self.first_error_errcode = first.errcode;
+        }
+        (self.last_error_time, self.last_error_time_hi) = split(last.time);
+        self.last_error_ino = last.ino.into();
+        self.last_error_block = last.block.into();
+        fill(&mut self.last_error_func, last.func);
+        self.last_error_line = last.line.into();
+        self.last_error_errcode = last.errcode;
+        // C ext4 wraps, and a file system full of errors looks like one without any.
+        self.error_count = self.error_count.get().saturating_add(count).into();
     }
 
     /// Stores how many blocks and inodes are free, which nothing relies on.
@@ -70,10 +228,24 @@ impl Superblock {
     }
 }
 
+/// Seconds since 1970 as the low 32 bits and the 8 bits above; the latest there is for later ones.
+fn split(secs: u64) -> (U32, u8) {
+    let secs = secs.min(TIME_MAX);
+    ((secs as u32).into(), (secs >> 32) as u8)
+}
+
+/// Fills a fixed field with as much of `text` as fits, and zeros.
+fn fill(field: &mut [u8], text: &[u8]) {
+    let padded = text.iter().copied().chain(core::iter::repeat(0));
+    for (to, from) in field.iter_mut().zip(padded) {
+        *to = from;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ondisk::features::{Features, RoCompat};
+    use crate::ondisk::features::Features;
 
     const ERROR_COUNT: usize = 0x194;
     const LAST_ERROR_ERRCODE: usize = 0x27b;
