@@ -15,6 +15,7 @@
 pub mod alloc;
 pub mod backup;
 pub mod change;
+pub mod credits;
 pub mod dir;
 pub mod dir_batch;
 pub mod dir_cookie;
