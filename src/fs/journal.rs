@@ -30,13 +30,10 @@
 mod log;
 
 use self::log::{External, Log, Place};
-use super::{inode::iget, map, options::Toggles, Rext4Fs, Sb, VfsInode};
+use super::{inode::iget, map, options::Toggles, tx, Rext4Fs, Sb, VfsInode};
 use crate::{
     engine::mapping::MapKind,
-    linux::{
-        jbd2::LoadedJournal,
-        super_block::{message, Level, Published},
-    },
+    linux::super_block::{message, Level, Published},
     ondisk::{
         features::{Compat, Incompat},
         group::GroupDesc,
@@ -194,7 +191,7 @@ fn replay(sb: &Sb, log: &mut Log<'_>) -> Result {
 /// If the last mount gave up the journal because of an error, makes that one of the file system.
 ///
 /// Errors: EIO (reported).
-fn take_over_errno(sb: &Sb, journal: &mut LoadedJournal<'_>, on_disk: &mut OnDisk<'_>) -> Result {
+fn take_over_errno(sb: &Sb, journal: &mut tx::Log<'_>, on_disk: &mut OnDisk<'_>) -> Result {
     let errno = journal.errno();
     if errno == 0 {
         return Ok(());

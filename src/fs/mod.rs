@@ -5,7 +5,7 @@
 //! No `unsafe` here. One concept per file:
 //! - [`super_info`] what a mounted file system knows, [`mount`] how it comes to know it;
 //! - [`inode`] from an inode number to a VFS inode, [`map`] from a file's block to the device's;
-//! - [`meta`] metadata blocks, verified; [`fault`] what becomes of damage;
+//! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
 //! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
 
 #![forbid(unsafe_code)]
@@ -30,6 +30,11 @@ pub(crate) mod statfs;
 pub(crate) mod super_info;
 pub(crate) mod symlink;
 pub(crate) mod sysfs;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
+pub(crate) mod tx;
 pub(crate) mod vec;
 pub(crate) mod verity;
 pub(crate) mod xattr;
@@ -67,5 +72,9 @@ impl FileSystem for Rext4Fs {
 
     fn evict(inode: &VfsInode) {
         map::forget(inode);
+    }
+
+    fn journal_aborted(sb: &Sb, error: Error) {
+        tx::journal_aborted(sb, error);
     }
 }

@@ -102,18 +102,18 @@ impl<'a> ClaimedDevice<'a> {
     /// Whether the device itself cannot be written.
     pub(crate) fn is_rdonly(&self) -> bool {
         // SAFETY: the device is open.
-        unsafe { bindings::bdev_read_only(self.bdev()) }
+        unsafe { bindings::bdev_read_only(self.bdev().as_ptr()) }
     }
 
     /// Size in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         // SAFETY: as above.
-        unsafe { bindings::bdev_nr_bytes(self.bdev()) as u64 }
+        unsafe { bindings::bdev_nr_bytes(self.bdev().as_ptr()) as u64 }
     }
 
-    pub(super) fn bdev(&self) -> *mut bindings::block_device {
-        // SAFETY: by the type invariant the file is an open block device's.
-        unsafe { bindings::file_bdev(self.file.as_ptr()) }
+    fn bdev(&self) -> NonNull<bindings::block_device> {
+        // SAFETY: by the type invariant the file is an open block device's, and has one.
+        unsafe { NonNull::new_unchecked(bindings::file_bdev(self.file.as_ptr())) }
     }
 
     /// Sets the size of the blocks that the device is read and written in, in bytes.
@@ -128,13 +128,13 @@ impl<'a> ClaimedDevice<'a> {
     /// The device's smallest unit, in bytes.
     pub(crate) fn sector_size(&self) -> u32 {
         // SAFETY: the device is open.
-        unsafe { bindings::bdev_logical_block_size(self.bdev()) }
+        unsafe { bindings::bdev_logical_block_size(self.bdev().as_ptr()) }
     }
 
     /// Its blocks of `size` bytes, which is what [`set_block_size`](Self::set_block_size) set.
     pub(crate) fn blocks(&self, size: u32) -> Device<'_> {
         // SAFETY: the device stays open as long as the value that the result borrows.
-        unsafe { Device::of_bdev(self.bdev(), size) }
+        unsafe { Device::from_raw(self.bdev(), size) }
     }
 }
 
@@ -142,7 +142,7 @@ impl Drop for ClaimedDevice<'_> {
     fn drop(&mut self) {
         // Whoever has the device next reads it anew.
         // SAFETY: by the type invariant; the device's block size is that of its cache.
-        unsafe { super::super_block::forget_buffers(Device::of_bdev(self.bdev(), 0)) };
+        unsafe { super::super_block::forget_buffers(Device::from_raw(self.bdev(), 0)) };
         // SAFETY: by the type invariant, and once.
         unsafe { bindings::fs_bdev_file_release(self.file.as_ptr(), self.sb.as_ptr()) };
     }

@@ -10,6 +10,7 @@
 use super::bindings;
 use core::{
     marker::PhantomData,
+    mem::ManuallyDrop,
     ops::Deref,
     ptr::{self, NonNull},
     slice,
@@ -47,7 +48,145 @@ impl Verified {
     }
 }
 
+/// Bits of `b_state`, the buffer cache's and jbd2's as well as ours.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(super) enum StateBit {
+    /// In memory is what belongs there.
+    Uptodate = bindings::bh_state_bits_BH_Uptodate,
+    /// To be written to its place.
+    Dirty = bindings::bh_state_bits_BH_Dirty,
+    /// To be written as metadata.
+    Meta = bindings::bh_state_bits_BH_Meta,
+    /// To be written before others.
+    Prio = bindings::bh_state_bits_BH_Prio,
+    /// The running transaction has a revoke record of the block.
+    Revoked = bindings::jbd_state_bits_BH_Revoked,
+    /// Ours: somebody has an [`Edit`](super::jbd2::Edit) of the block.
+    Edited = bindings::jbd_state_bits_BH_JBDPrivateStart + 5,
+    /// Ours: the checksum is still to be computed, see [`Trigger`](super::jbd2::Trigger).
+    Unsettled = bindings::jbd_state_bits_BH_JBDPrivateStart + 6,
+}
+
+impl StateBit {
+    /// Whether the bit is set.
+    ///
+    /// # Safety
+    ///
+    /// As of all functions here: `bh` must be a buffer that is held.
+    #[inline]
+    pub(super) unsafe fn is_set(self, bh: *mut bindings::buffer_head) -> bool {
+        // SAFETY: by contract; a word that is changed by atomic bit operations only.
+        let state = unsafe { (&raw const (*bh).b_state).read_volatile() };
+        state & (1usize << self as u32) != 0
+    }
+
+    /// Sets the bit, without a locked instruction if it is set already.
+    ///
+    /// # Safety
+    ///
+    /// See [`is_set`](Self::is_set).
+    #[inline]
+    pub(super) unsafe fn set(self, bh: *mut bindings::buffer_head) {
+        // SAFETY: by contract; an atomic operation.
+        unsafe {
+            if !self.is_set(bh) {
+                bindings::set_buffer_bit(self as usize, &raw mut (*bh).b_state);
+            }
+        }
+    }
+
+    /// Clears the bit, without a locked instruction if it is clear already.
+    ///
+    /// # Safety
+    ///
+    /// See [`is_set`](Self::is_set).
+    #[inline]
+    pub(super) unsafe fn clear(self, bh: *mut bindings::buffer_head) {
+        // SAFETY: by contract; an atomic operation.
+        unsafe {
+            if self.is_set(bh) {
+                bindings::clear_buffer_bit(self as usize, &raw mut (*bh).b_state);
+            }
+        }
+    }
+
+    /// Clears the bit and says whether it was set.
+    ///
+    /// # Safety
+    ///
+    /// See [`is_set`](Self::is_set).
+    #[inline]
+    pub(super) unsafe fn take(self, bh: *mut bindings::buffer_head) -> bool {
+        // SAFETY: by contract; an atomic operation.
+        unsafe { bindings::test_and_clear_buffer_bit(self as usize, &raw mut (*bh).b_state) }
+    }
+
+    /// Sets the bit and says whether it was clear: as a lock that is only tried.
+    ///
+    /// # Safety
+    ///
+    /// See [`is_set`](Self::is_set).
+    #[inline]
+    pub(super) unsafe fn claim(self, bh: *mut bindings::buffer_head) -> bool {
+        // SAFETY: by contract; an atomic operation.
+        unsafe { !bindings::test_and_set_buffer_bit(self as usize, &raw mut (*bh).b_state) }
+    }
+
+    /// Clears the bit after [`claim`](Self::claim), as a lock is released.
+    ///
+    /// # Safety
+    ///
+    /// See [`is_set`](Self::is_set).
+    #[inline]
+    pub(super) unsafe fn release(self, bh: *mut bindings::buffer_head) {
+        // SAFETY: by contract; an atomic operation.
+        unsafe { bindings::clear_buffer_bit_unlock(self as usize, &raw mut (*bh).b_state) };
+    }
+
+    /// Forgets what the block was used for: that it was verified, and its checksum's state.
+    ///
+    /// # Safety
+    ///
+    /// See [`is_set`](Self::is_set).
+    pub(super) unsafe fn forget_all(bh: *mut bindings::buffer_head) {
+        let kinds = [
+            Verified::Extent,
+            Verified::Dir,
+            Verified::Xattr,
+            Verified::Indirect,
+        ];
+        let bits = kinds
+            .iter()
+            .fold(0, |bits, kind| bits | 1usize << kind.bit());
+        // SAFETY: by contract; atomic operations, rarely needed.
+        unsafe {
+            if (&raw const (*bh).b_state).read_volatile() & bits != 0 {
+                for kind in kinds {
+                    bindings::clear_buffer_bit(kind.bit() as usize, &raw mut (*bh).b_state);
+                }
+            }
+            Self::Unsettled.clear(bh);
+        }
+    }
+}
+
 impl<'a> Device<'a> {
+    /// # Safety
+    ///
+    /// `bdev` must be open for `'a`, and its block size `size`.
+    #[cfg_attr(
+        not(CONFIG_KUNIT = "y"),
+        expect(dead_code, reason = "for the KUnit suites")
+    )]
+    pub(super) unsafe fn from_raw(bdev: NonNull<bindings::block_device>, size: u32) -> Self {
+        Self {
+            bdev,
+            size,
+            _sb: PhantomData,
+        }
+    }
+
     /// # Safety
     ///
     /// `sb` must be a superblock whose device is open and whose block size is set, for `'a`.
@@ -63,20 +202,41 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// # Safety
-    ///
-    /// `bdev` must be open for `'a`, and its blocks `size` bytes long.
-    pub(super) unsafe fn of_bdev(bdev: *mut bindings::block_device, size: u32) -> Self {
-        Self {
-            // SAFETY: by contract.
-            bdev: unsafe { NonNull::new_unchecked(bdev) },
-            size,
-            _sb: PhantomData,
-        }
-    }
-
+    #[inline]
     pub(super) fn as_raw(self) -> *mut bindings::block_device {
         self.bdev.as_ptr()
+    }
+
+    /// The size of a block in bytes.
+    #[inline]
+    pub(crate) fn block_size(self) -> u32 {
+        self.size
+    }
+
+    /// The buffer of block `block`, whatever is in it. May sleep.
+    ///
+    /// Errors: ENOMEM, also for a block beyond the end of the device.
+    pub(super) fn get(self, block: u64) -> Result<Held<'a>> {
+        // SAFETY: as in `read`.
+        let bh = unsafe {
+            bindings::bdev_getblk(
+                self.bdev.as_ptr(),
+                block,
+                self.size,
+                bindings::GFP_NOFS | bindings::__GFP_MOVABLE,
+            )
+        };
+        // INVARIANT: `bdev_getblk` returns a referenced buffer.
+        Ok(Held(NonNull::new(bh).ok_or(ENOMEM)?, PhantomData))
+    }
+
+    /// The same if it is in memory. May sleep.
+    pub(super) fn find(self, block: u64) -> Option<Held<'a>> {
+        // SAFETY: as in `read`.
+        let bh =
+            unsafe { bindings::__find_get_block_nonatomic(self.bdev.as_ptr(), block, self.size) };
+        // INVARIANT: as in `get`.
+        Some(Held(NonNull::new(bh)?, PhantomData))
     }
 
     /// Reads block `block`. May sleep.
@@ -167,7 +327,65 @@ pub(crate) struct Buffer<'a> {
     _dev: PhantomData<&'a ()>,
 }
 
+/// A buffer that may not be up to date.
+///
+/// # Invariants
+///
+/// The buffer is referenced by us.
+pub(super) struct Held<'a>(NonNull<bindings::buffer_head>, PhantomData<&'a ()>);
+
+impl<'a> Held<'a> {
+    pub(super) fn as_raw(&self) -> *mut bindings::buffer_head {
+        self.0.as_ptr()
+    }
+
+    /// Gives up the reference to the caller.
+    pub(super) fn into_raw(self) -> *mut bindings::buffer_head {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// The block, whose bytes the caller has filled in.
+    pub(super) fn filled(self) -> Buffer<'a> {
+        let bh = ManuallyDrop::new(self).0;
+        // INVARIANT: referenced by us, and up to date.
+        Buffer {
+            bh,
+            _dev: PhantomData,
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // SAFETY: by the type invariant we own one reference.
+        unsafe { bindings::brelse(self.0.as_ptr()) };
+    }
+}
+
 impl Buffer<'_> {
+    #[inline]
+    pub(super) fn as_raw(&self) -> *mut bindings::buffer_head {
+        self.bh.as_ptr()
+    }
+
+    /// Where the `len` bytes from `offset` on are, without a reference to any other; `None` for
+    /// bytes that are not in the block.
+    #[inline]
+    pub(super) fn range(&self, offset: usize, len: usize) -> Option<(NonNull<u8>, usize)> {
+        // SAFETY: by the type invariant; these are constant while the buffer is referenced.
+        let (data, size) = unsafe {
+            (
+                (*self.as_raw()).b_data.cast::<u8>(),
+                (*self.as_raw()).b_size,
+            )
+        };
+        if offset.checked_add(len)? > size {
+            return None;
+        }
+        // SAFETY: inside the bytes, by the check above.
+        Some((NonNull::new(unsafe { data.add(offset) })?, len))
+    }
+
     /// Whether the block has been verified as `kind` since it came into memory.
     #[inline]
     pub(crate) fn is_verified(&self, kind: Verified) -> bool {

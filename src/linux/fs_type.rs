@@ -10,7 +10,7 @@ use super::{
     bindings,
     fs_context::{self, ContextOps},
     inode::{Inode, InodeCache},
-    super_block,
+    super_block::{self, SuperBlock},
     surfaces::TypeDirs,
 };
 use core::{marker::PhantomPinned, pin::Pin};
@@ -40,6 +40,8 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// Releases what [`Self::Inode`] holds and an RCU callback may not release; called once, when
     /// the inode is evicted: no page cache, no users. May sleep.
     fn evict(inode: &Inode<Self>);
+    /// As [`Owner::aborted`](super::jbd2::Owner::aborted), of a journal in one of its inodes.
+    fn journal_aborted(sb: &SuperBlock<Self>, error: Error);
 }
 
 /// A registered file system type. Dropping it unregisters the type.

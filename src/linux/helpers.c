@@ -20,6 +20,10 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/uio.h>
+#if IS_ENABLED(CONFIG_KUNIT)
+#include <kunit/test.h>
+#include <kunit/test-bug.h>
+#endif
 
 #if !IS_ENABLED(CONFIG_JBD2) || !IS_ENABLED(CONFIG_FS_IOMAP) || !IS_ENABLED(CONFIG_CRC16)
 #error "rext4 needs CONFIG_JBD2, CONFIG_FS_IOMAP and CONFIG_CRC16: CONFIG_EXT4_FS brings all three"
@@ -253,6 +257,73 @@ __rext4_helper void rext4_helper_set_buffer_bit(unsigned long nr, unsigned long 
 	set_bit(nr, addr);
 }
 
+__rext4_helper void rext4_helper_clear_buffer_bit(unsigned long nr, unsigned long *addr)
+{
+	clear_bit(nr, addr);
+}
+
+__rext4_helper void rext4_helper_clear_buffer_bit_unlock(unsigned long nr, unsigned long *addr)
+{
+	clear_bit_unlock(nr, addr);
+}
+
+__rext4_helper bool rext4_helper_test_and_set_buffer_bit(unsigned long nr, unsigned long *addr)
+{
+	return test_and_set_bit(nr, addr);
+}
+
+__rext4_helper bool rext4_helper_test_and_clear_buffer_bit(unsigned long nr, unsigned long *addr)
+{
+	return test_and_clear_bit(nr, addr);
+}
+
+__rext4_helper void rext4_helper_wait_on_buffer(struct buffer_head *bh)
+{
+	wait_on_buffer(bh);
+}
+
+/* --- jbd2 --- */
+
+__rext4_helper void *rext4_helper_journal_info_here(void)
+{
+	return current->journal_info;
+}
+
+__rext4_helper void rext4_helper_set_journal_info_here(void *info)
+{
+	current->journal_info = info;
+}
+
+__rext4_helper bool rext4_helper_handle_is_aborted(handle_t *handle)
+{
+	return is_handle_aborted(handle);
+}
+
+__rext4_helper int rext4_helper_handle_buffer_credits(handle_t *handle)
+{
+	return jbd2_handle_buffer_credits(handle);
+}
+
+__rext4_helper void rext4_helper_might_wait_for_commit(journal_t *journal)
+{
+	jbd2_might_wait_for_commit(journal);
+}
+
+__rext4_helper void rext4_helper_journal_state_lock(journal_t *journal)
+{
+	write_lock(&journal->j_state_lock);
+}
+
+__rext4_helper void rext4_helper_journal_state_unlock(journal_t *journal)
+{
+	write_unlock(&journal->j_state_lock);
+}
+
+__rext4_helper void rext4_helper_warn_on_once(bool condition)
+{
+	WARN_ON_ONCE(condition);
+}
+
 /* --- superblocks, memory order --- */
 
 __rext4_helper void rext4_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
@@ -348,3 +419,15 @@ __rext4_helper bool rext4_helper_buffer_is_uptodate(const struct buffer_head *bh
 {
 	return buffer_uptodate(bh);
 }
+
+/* --- KUnit --- */
+
+#if IS_ENABLED(CONFIG_KUNIT)
+__rext4_helper void rext4_helper_kunit_skip_here(void)
+{
+	struct kunit *test = kunit_get_current_test();
+
+	if (test)
+		kunit_mark_skipped(test, "needs two RAM disks (modprobe brd rd_nr=2)");
+}
+#endif

@@ -26,6 +26,11 @@ pub(crate) mod inode;
 pub(crate) mod inode_ops;
 pub(crate) mod ioctl;
 pub(crate) mod iomap;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the write path, which uses all of it, is being built"
+)]
 pub(crate) mod jbd2;
 pub(crate) mod link;
 pub(crate) mod maple;
@@ -42,6 +47,8 @@ pub(crate) mod stat;
 pub(crate) mod super_block;
 pub(crate) mod surfaces;
 pub(crate) mod sysfs;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) mod test_device;
 pub(crate) mod time;
 pub(crate) mod verity;
 pub(crate) mod xattr;

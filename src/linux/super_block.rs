@@ -15,12 +15,13 @@ use super::{
     dentry::Dentry,
     fs_type::{FileSystem, Registration},
     inode::{self, Inode},
+    jbd2,
     stat::StatFs,
     surfaces::{Slot, SuperSurfaces},
 };
 use core::{fmt::Write as _, marker::PhantomData, mem::MaybeUninit};
 use kernel::{
-    error::{from_result, to_result},
+    error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
     prelude::*,
     seq_file::SeqFile,
     sync::aref::ARef,
@@ -76,6 +77,14 @@ impl<F: FileSystem> SuperBlock<F> {
             let id = super::cstr::from_ptr((&raw const (*self.as_raw()).s_id).cast());
             private.surfaces.fill::<T>(self, id, dirs.clone())
         }
+    }
+
+    /// The journal that [`Published::keep_journal`] was given, until the last unmount.
+    #[inline]
+    #[allow(dead_code, reason = "for the write path, which is being built")]
+    pub(crate) fn journal(&self) -> Option<&jbd2::LoadedJournal<'_, jbd2::OfSuper<F>>> {
+        // SAFETY: by the type invariant the private data is valid.
+        unsafe { &(*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).journal }.get()
     }
 
     /// The short name of the device, for messages.
@@ -160,6 +169,7 @@ struct Private<F: FileSystem> {
     info: F::Super,
     surfaces: Slot<F>,
     journal_device: Keeper,
+    journal: jbd2::Kept<F>,
 }
 
 /// # Safety
@@ -330,6 +340,7 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
                 surfaces: Slot::new(),
                 // SAFETY: `kill_sb` drops this, the VFS frees the superblock after that.
                 journal_device: unsafe { Keeper::new() },
+                journal: jbd2::Kept::new(),
             }? Error),
             GFP_KERNEL,
         )?;
@@ -367,6 +378,27 @@ impl<F: FileSystem> core::ops::Deref for Published<'_, F> {
 
     fn deref(&self) -> &SuperBlock<F> {
         self.0
+    }
+}
+
+impl<F: FileSystem> Published<'_, F> {
+    /// Keeps the journal for as long as the file system is mounted: it is closed after
+    /// [`SuperOps::put_super`], or when the mount fails.
+    ///
+    /// Errors: EBUSY when there is one already; ENOMEM. Either way `journal` has been closed.
+    #[allow(dead_code, reason = "for the write path, which is being built")]
+    pub(crate) fn keep_journal(
+        &self,
+        journal: jbd2::LoadedJournal<'_, jbd2::OfSuper<F>>,
+    ) -> Result {
+        // SAFETY: the private data of a published superblock is valid. `put_super` or `kill_sb`
+        // closes the journal, before the superblock's devices are released; the journal's inode is
+        // its own reference.
+        unsafe {
+            (*(*self.as_raw()).s_fs_info.cast::<Private<F>>())
+                .journal
+                .fill(journal)
+        }
     }
 }
 
@@ -428,7 +460,13 @@ pub(crate) trait SuperOps: 'static {
     /// Prints the mount options after the generic ones, each as `,name[=value]`.
     fn show_options(sb: &SuperBlock<Self::Fs>, out: &SeqFile) -> Result;
     /// Called at the last unmount, after the inodes are gone and before the device is released.
+    /// Whatever else uses the journal must have ended when it returns.
     fn put_super(sb: &SuperBlock<Self::Fs>);
+    /// Called after that if there was a journal, with what closing it has come to: everything is
+    /// in its place on the device, or (EIO) the journal had to be given up.
+    fn journal_closed(_sb: &SuperBlock<Self::Fs>, _result: Result) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// Forgets what is in the buffer cache of the device, and above all that it was verified: the
@@ -460,6 +498,18 @@ impl<T: SuperOps> SuperVtable<T> {
         // SAFETY: the VFS calls this with a superblock that had a root, so it was published.
         let sb = unsafe { SuperBlock::<T::Fs>::from_raw(sb) };
         T::put_super(sb);
+        // SAFETY: the private data is valid. No inode, dentry or file is left, and `T::put_super`
+        // has ended whatever else there was.
+        let closed = unsafe {
+            (*(*sb.as_raw()).s_fs_info.cast::<Private<T::Fs>>())
+                .journal
+                .close()
+        };
+        if let Some(result) = closed {
+            if T::HAS_JOURNAL_CLOSED {
+                T::journal_closed(sb, result);
+            }
+        }
         forget_buffers(sb.device());
     }
 
@@ -507,6 +557,12 @@ pub(super) unsafe extern "C" fn kill_sb<F: FileSystem>(sb: *mut bindings::super_
     if !info.is_null() {
         // SAFETY: `publish` put it there. First of all, nobody may look any more.
         unsafe { (*info.cast::<Private<F>>()).surfaces.clear() };
+        // SAFETY: the VFS calls `put_super` for a superblock that has a root. One without has not
+        // been mounted: nobody but its mount has used the journal, and that has failed.
+        if unsafe { (*sb).s_root.is_null() } {
+            // SAFETY: as above.
+            let _ = unsafe { (*info.cast::<Private<F>>()).journal.close() };
+        }
     }
     // SAFETY: as above; this leaves the structure itself alone.
     unsafe { bindings::kill_block_super(sb) };

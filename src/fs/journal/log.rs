@@ -9,11 +9,11 @@
 use super::{error, extent_at, open_inode};
 use crate::{
     engine::journal_scan::LogScan,
-    fs::{Sb, VfsInode},
+    fs::{Rext4Fs, Sb, VfsInode},
     linux::{
         bdev::{ClaimedDevice, DeviceNumber},
         buffer::Buffer,
-        jbd2::{BlockMap, Journal},
+        jbd2::{BlockMap, Journal, OfSuper},
         sched,
     },
     ondisk::{
@@ -283,7 +283,11 @@ impl<'a> Log<'a> {
     /// Opens the journal with jbd2, which takes over the map. To be called once.
     ///
     /// Errors: as [`Journal::open`].
-    pub(super) fn open<'s>(&'s mut self, sb: &'s Sb, barrier: bool) -> Result<Journal<'s>> {
+    pub(super) fn open<'s>(
+        &'s mut self,
+        sb: &'s Sb,
+        barrier: bool,
+    ) -> Result<Journal<'s, OfSuper<Rext4Fs>>> {
         match self {
             Self::Inode { inode, map } => {
                 Journal::open(inode, mem::replace(map, BlockMap::new()), barrier)

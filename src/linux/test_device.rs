@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A block device of its own for a KUnit suite, and other things that only tests do.
+
+use super::{bindings, buffer::Device, super_block::check};
+use core::ptr::{self, NonNull};
+use kernel::{error::from_err_ptr, ffi::c_void, prelude::*};
+
+/// A block device that has been opened by its number.
+///
+/// # Invariants
+///
+/// `file` is an open file of a block device, and ours. Its block size is `block_size`.
+pub(crate) struct TestDevice {
+    file: NonNull<bindings::file>,
+    block_size: u32,
+}
+
+static HOLDER: u8 = 0;
+
+impl TestDevice {
+    /// Opens device `major:minor` for blocks of `block_size` bytes. It must be a device that
+    /// nobody minds losing.
+    ///
+    /// Errors: ENXIO when there is none.
+    pub(crate) fn open(major: u32, minor: u32, block_size: u32) -> Result<Self> {
+        // A holder, so that nobody else has it, and its block size may be set.
+        // SAFETY: any address that stays makes a holder; it has no operations.
+        let file = from_err_ptr(unsafe {
+            bindings::bdev_file_open_by_dev(
+                bindings::mkdev(major, minor),
+                bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
+                (&raw const HOLDER).cast_mut().cast(),
+                ptr::null(),
+            )
+        })?;
+        // INVARIANT: opened above; the size follows.
+        let this = Self {
+            // SAFETY: not an error, hence a file.
+            file: unsafe { NonNull::new_unchecked(file) },
+            block_size,
+        };
+        // SAFETY: open, and no buffers of it are held by us.
+        check(unsafe { bindings::set_blocksize(file, i32::try_from(block_size)?) })?;
+        Ok(this)
+    }
+
+    /// The device, for the buffer cache.
+    pub(crate) fn device(&self) -> Device<'_> {
+        // SAFETY: by the type invariant the device is open for as long as `self` lives.
+        unsafe {
+            let bdev = bindings::file_bdev(self.file.as_ptr());
+            Device::from_raw(NonNull::new_unchecked(bdev), self.block_size)
+        }
+    }
+}
+
+impl Drop for TestDevice {
+    fn drop(&mut self) {
+        super::super_block::forget_buffers(self.device());
+        // SAFETY: by the type invariant it is open, and ours.
+        unsafe { bindings::bdev_fput(self.file.as_ptr()) };
+    }
+}
+
+/// Says that the running test cannot be run here, for want of a device.
+pub(crate) fn skip() {
+    // SAFETY: changes the state of the test that the current task runs, if it does.
+    unsafe { bindings::kunit_skip_here() };
+}
+
+/// Runs `f` in a task that has `value` as some file system's private data of its transaction.
+pub(crate) fn with_journal_info<R>(value: usize, f: impl FnOnce() -> R) -> R {
+    // SAFETY: the field is the current task's. It is put back before anybody but `f` could look.
+    unsafe {
+        let old = bindings::journal_info_here();
+        bindings::set_journal_info_here(ptr::without_provenance_mut::<c_void>(value));
+        let r = f();
+        bindings::set_journal_info_here(old);
+        r
+    }
+}
