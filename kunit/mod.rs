@@ -6,4 +6,5 @@
 #![forbid(unsafe_code)]
 
 mod extent_cache;
+mod jbd2;
 mod platform;

@@ -126,6 +126,8 @@ stage_kunit() {
 	# shellcheck disable=SC2016
 	guest "$log.console" --timeout $((300 * scale)) -- bash -c '
 		for dep in $(modinfo -F depends "$REXT4_KO" | tr , " "); do modprobe "$dep" || exit; done
+		# What the suites of the journal write to.
+		modprobe brd rd_nr=2 rd_size=16384 || exit
 		seen=$(dmesg | wc -l)
 		insmod "$REXT4_KO" || exit
 		dmesg | tail -n "+$((seen + 1))"
