@@ -105,7 +105,8 @@ pub trait DirChange: super::dir::DirBlocks {
     /// Several are undone in reverse order. Cannot fail.
     fn take_back(&self, lblk: FileBlock);
 
-    /// Frees the directory's last block, `lblk`, which nothing refers to any more; its size
-    /// shrinks by it. An error leaves the block where it is, which does no harm.
+    /// Frees the directory's last block, `lblk`; its size shrinks by it. Whatever refers to it is
+    /// changed right afterwards, which cannot fail: so an error, which leaves the block where it
+    /// is, does no harm. If the block is being held, it can still be read.
     fn remove_last(&self, lblk: FileBlock) -> Result<(), Self::Error>;
 }

@@ -18,8 +18,20 @@ use super::dirhash::DirHash;
 
 /// An index block on the path, and the pair taken in it.
 struct Frame<B> {
+    lblk: FileBlock,
     block: B,
     pair: usize,
+}
+
+/// A pair of the index, for whoever wants to change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Branch {
+    /// The index block that it is in; block 0 is the root.
+    pub(super) node: FileBlock,
+    /// Its place there.
+    pub(super) pair: usize,
+    /// How many pairs that block has.
+    pub(super) count: usize,
 }
 
 /// The hashes that a block's pairs may have: those between its own pair in its parent and the
@@ -87,7 +99,15 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
         let (block, info, hash) = dir.read_root()?;
         Ok(Self {
             dir,
-            frames: [Some(Frame { block, pair: 0 }), None, None],
+            frames: [
+                Some(Frame {
+                    lblk: FileBlock::ZERO,
+                    block,
+                    pair: 0,
+                }),
+                None,
+                None,
+            ],
             levels: info.levels.into(),
             hash,
             leaf: FileBlock::ZERO,
@@ -106,8 +126,13 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
         let frames = self.frames.iter_mut().take(self.levels.wrapping_add(1));
         for (level, frame) in frames.enumerate() {
             if level != 0 {
-                let block = self.dir.read_node(self.leaf)?;
-                *frame = Some(Frame { block, pair: 0 });
+                let lblk = self.leaf;
+                let block = self.dir.read_node(lblk)?;
+                *frame = Some(Frame {
+                    lblk,
+                    block,
+                    pair: 0,
+                });
             }
             let Some(frame) = frame else {
                 return Err(index_failure(DxError::TooDeep));
@@ -146,6 +171,45 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
     #[inline]
     pub(super) fn leaf(&self) -> FileBlock {
         self.leaf
+    }
+
+    /// How many levels of index blocks there are between the root and the leaves.
+    #[inline]
+    pub(super) fn levels(&self) -> usize {
+        self.levels
+    }
+
+    /// The pair taken in the index block of this level; the root's is 0.
+    pub(super) fn branch(&self, level: usize) -> Result<Branch, IndexFailure<D::Error>> {
+        let Some(Some(frame)) = self.frames.get(level) else {
+            return Err(index_failure(DxError::TooDeep));
+        };
+        Ok(Branch {
+            node: frame.lblk,
+            pair: frame.pair,
+            count: self.dir.pairs(&frame.block, level == 0)?.count(),
+        })
+    }
+
+    /// The pair on the path that leads to block `child`, be that the leaf or an index block.
+    pub(super) fn branch_to(&self, child: FileBlock) -> Option<Branch> {
+        if child == self.leaf {
+            return self.branch(self.levels).ok();
+        }
+        let below = self
+            .frames
+            .iter()
+            .flatten()
+            .take(self.levels.wrapping_add(1));
+        let (level, _) = below
+            .enumerate()
+            .find(|(_, frame)| frame.lblk == child && child != FileBlock::ZERO)?;
+        self.branch(level.checked_sub(1)?).ok()
+    }
+
+    /// Takes the index block of this level out of the walk, which is of no more use then.
+    pub(super) fn take(&mut self, level: usize) -> Option<D::Block> {
+        Some(self.frames.get_mut(level)?.take()?.block)
     }
 
     /// Suggests that the next `most` leaves below the same index block be read, for a reader who
@@ -230,8 +294,13 @@ impl<'w, 'a, D: DirBlocks> Walk<'w, 'a, D> {
                 range.check(&index).map_err(index_failure)?;
                 range.narrow(&index, 0);
                 let first = index.block(0);
+                let lblk = child;
                 child = first.ok_or_else(|| index_failure(DxError::Count))?;
-                *frame = Some(Frame { block, pair: 0 });
+                *frame = Some(Frame {
+                    lblk,
+                    block,
+                    pair: 0,
+                });
             }
         }
         self.leaf = child;

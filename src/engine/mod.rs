@@ -19,6 +19,7 @@ pub mod credits;
 pub mod dir;
 pub mod dir_batch;
 pub mod dir_cookie;
+pub mod dir_edit;
 pub mod dir_lookup;
 pub mod dirhash;
 pub mod extent_edit;

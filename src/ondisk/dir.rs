@@ -25,6 +25,9 @@ use zerocopy::little_endian::{U16, U32};
 use super::crc::crc32c;
 use super::Ino;
 
+pub mod edit;
+pub mod split;
+
 crate::corrupt_area! {
     /// What can be wrong with a directory block.
     DirError {

@@ -24,6 +24,8 @@ use super::crc::crc32c;
 use super::dir::{decode_rec_len, RawDirEntry};
 use super::FileBlock;
 
+pub mod edit;
+
 crate::corrupt_area! {
     /// What can be wrong with a directory's index.
     DxError {
@@ -157,9 +159,20 @@ impl DxFormat {
             / PAIR_LEN
     }
 
+    /// Pairs that the root (`is_root`) or another index block has room for, if it is this code or
+    /// ext4 that has made it.
+    #[inline]
+    pub fn most_pairs(&self, is_root: bool) -> usize {
+        self.limit(if is_root {
+            size_of::<RawRoot>()
+        } else {
+            NODE_PAIRS
+        })
+    }
+
     /// Levels of index blocks, root included.
     #[inline]
-    fn max_levels(&self) -> u8 {
+    pub fn max_levels(&self) -> u8 {
         if self.large_dir {
             MAX_LEVELS as u8
         } else {

@@ -12,6 +12,8 @@
 use zerocopy::little_endian::U32;
 use zerocopy::FromBytes;
 
+pub mod edit;
+
 /// How many bytes of inline data `i_block` holds.
 pub const HEAD_SIZE: usize = 60;
 
