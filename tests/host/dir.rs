@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Directories: hashes, lookup, and readdir in hash order and from front to back.
+//! Directories: hashes, lookup, readdir in hash order and from front to back; changing them.
 
 mod common;
 
@@ -12,6 +12,8 @@ mod disk;
 mod build;
 #[path = "dir/damage.rs"]
 mod damage;
+#[path = "dir/edit/mod.rs"]
+mod edit;
 #[path = "dir/fuzz.rs"]
 mod fuzz;
 #[path = "dir/hashes.rs"]

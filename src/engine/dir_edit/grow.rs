@@ -8,8 +8,9 @@
 //! anything does: the blocks are added and write access is taken first, from then on nothing can
 //! fail.
 
-use crate::ondisk::dir::edit::Usage;
-use crate::ondisk::dir::edit::{init_leaf, init_tail, records_mut, DirAreaMut, NewEntry, Slot};
+use crate::ondisk::dir::edit::{
+    init_leaf, init_tail, records, records_mut, DirAreaMut, NewEntry, Slot, Usage,
+};
 use crate::ondisk::dx::edit::{deepen, init_node, init_root, DxPairs, MAX_BLOCK};
 use crate::ondisk::dx::{DxError, DOTDOT_OFFSET, MAX_LEVELS};
 use crate::ondisk::FileBlock;
@@ -30,9 +31,12 @@ pub(super) fn append<D: DirChange>(
 ) -> Result<Place, EditError<D::Error>> {
     let (lblk, mut edit) = dir.blocks.append(hole).map_err(EditError::Store)?;
     init_leaf(&mut edit, dir.format.limits.block_size, dir.tails());
-    let mut area = dir.records_mut(&mut edit);
-    let slot = area.pack();
-    let offset = area.insert(slot, new);
+    let slot = Slot {
+        offset: 0,
+        used: 0,
+        rec_len: records(&edit, dir.tails()).len(),
+    };
+    let offset = dir.records_mut(&mut edit).insert(slot, new);
     dir.blocks.dirty(edit, dir.leaf_seal());
     Ok(place(lblk, offset))
 }

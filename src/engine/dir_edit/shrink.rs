@@ -131,7 +131,8 @@ fn drop_leaf<D: DirChange>(
     };
     let (to, is_leaf) = locate(dir, last, key)?;
     // A leaf that is an index block, too: the index is damaged.
-    if from.node == empty || to.node == empty || to.node == last {
+    let twice = from.node == empty || to.node == empty || to.node == last;
+    if twice || (is_leaf && from.node == last) {
         return None;
     }
     let moving = if is_leaf {

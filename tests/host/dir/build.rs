@@ -33,7 +33,7 @@ impl Lcg {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub block_size: u32,
     pub version: u8,

@@ -120,7 +120,7 @@ fn optimise(image: &Image) {
 }
 
 /// Entries as `htree_dump` prints them: inode, (major, minor), name.
-fn htree_dump(image: &Image, path: &str) -> Vec<(u64, u32, Vec<u8>)> {
+pub fn htree_dump(image: &Image, path: &str) -> Vec<(u64, u32, Vec<u8>)> {
     let dump = common::debugfs(image, &[&format!("htree_dump {path}")]);
     let mut all = Vec::new();
     for line in dump.lines().flat_map(|line| line.split("   ")) {
@@ -131,6 +131,9 @@ fn htree_dump(image: &Image, path: &str) -> Vec<(u64, u32, Vec<u8>)> {
         let Ok(ino) = ino.trim().parse() else {
             continue;
         };
+        if ino == 0 {
+            continue; // A free record.
+        }
         let (hash, rest) = rest.split_once(" (").expect("length");
         let (major, minor) = hash.split_once('-').expect("minor");
         let (_, name) = rest.split_once(") ").expect("name");
