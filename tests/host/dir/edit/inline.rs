@@ -132,7 +132,8 @@ proptest! {
         let mut full = 0;
         for (nr, replace) in ops {
             let name = format!("{nr}{}", "y".repeat(nr as usize % 7 * 3)).into_bytes();
-            if !inline.model.contains_key(&name) {
+            let known = inline.model.contains_key(&name);
+            if !known {
                 full += u32::from(!inline.insert(&name, 100 + nr));
             } else if replace {
                 let place = inline.place(&name);
