@@ -175,10 +175,6 @@ impl<'a> Device<'a> {
     /// # Safety
     ///
     /// `bdev` must be open for `'a`, and its block size `size`.
-    #[cfg_attr(
-        not(CONFIG_KUNIT = "y"),
-        expect(dead_code, reason = "for the KUnit suites")
-    )]
     pub(super) unsafe fn from_raw(bdev: NonNull<bindings::block_device>, size: u32) -> Self {
         Self {
             bdev,
