@@ -128,11 +128,11 @@ pub(super) fn with_directory<R>(
         ino: number(dir)?,
         size: dir.size(),
         seed: info.csum_seed,
-        indexed: info.flags.contains(InodeFlags::INDEX),
+        indexed: info.flags().contains(InodeFlags::INDEX),
         version: dir.version(),
         inline: None,
     };
-    if !info.flags.contains(InodeFlags::INLINE_DATA) {
+    if !info.flags().contains(InodeFlags::INLINE_DATA) {
         return f(&directory);
     }
     with_inline(dir, |i_block, value| {

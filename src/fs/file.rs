@@ -39,7 +39,7 @@ impl FileOps for File {
     fn max_bytes(inode: &VfsInode) -> i64 {
         let geo = &inode.super_block().info().geometry;
         // Also for contents in the inode, which will need a block map when they grow.
-        let max = if inode.data().flags.contains(InodeFlags::EXTENTS) {
+        let max = if inode.data().flags().contains(InodeFlags::EXTENTS) {
             geo.max_extent_bytes()
         } else {
             geo.max_indirect_bytes()
@@ -68,7 +68,7 @@ impl FileOps for File {
 #[inline]
 fn takes_direct_io(info: &InodeInfo) -> bool {
     !info
-        .flags
+        .flags()
         .intersects(InodeFlags::INLINE_DATA.union(InodeFlags::VERITY))
 }
 
@@ -113,7 +113,7 @@ impl InodeOps for FileInode {
         if stat.wants(stat::WRITE_ATOMIC) {
             stat.no_atomic_writes();
         }
-        if info.flags.contains(InodeFlags::INLINE_DATA) {
+        if info.flags().contains(InodeFlags::INLINE_DATA) {
             // Lest tools take a file without blocks for a hole.
             stat.add_sectors(inode.size().saturating_add(511) >> 9);
         }
@@ -155,7 +155,7 @@ pub(crate) fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
     let mut known = 0;
     for (disk, attr) in shown {
         known |= attr;
-        if info.flags.contains(disk) {
+        if info.flags().contains(disk) {
             attributes |= attr;
         }
     }
@@ -179,13 +179,13 @@ pub(crate) fn fiemap(inode: &VfsInode, info: &mut FiemapInfo<'_>, start: u64, le
 /// The flags of lsattr.
 pub(crate) fn fileattr_get(inode: &VfsInode, out: &mut FileAttr<'_>) -> Result {
     let info = inode.data();
-    let mut flags = info.flags.bits() & InodeFlags::USER_VISIBLE.bits();
+    let mut flags = info.flags().bits() & InodeFlags::USER_VISIBLE.bits();
     if inode.is_regular() {
         flags &= !InodeFlags::PROJINHERIT.bits();
     }
     out.set_flags(flags);
     if inode.super_block().info().geometry.has(RoCompat::PROJECT) {
-        out.set_project(info.projid);
+        out.set_project(info.projid());
     }
     Ok(())
 }

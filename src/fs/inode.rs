@@ -6,8 +6,10 @@
 //! what later operations need is copied into [`InodeInfo`]; the rest of the slot (extended
 //! attributes, inline data beyond `i_block`) is read again when it is asked for.
 //!
-//! All fields of [`InodeInfo`] but the cache are written before the inode is visible to anybody
-//! else, and do not change on a read-only mount; the cache is described in [`super::map`].
+//! What of [`InodeInfo`] is neither atomic nor behind a lock is written before the inode is visible
+//! to anybody else and does not change; the cache is described in [`super::map`].
+//!
+//! Lock order: i_rwsem, xattr_sem, data_sem.
 
 use super::{
     dir::{Dir, DirInode},
@@ -39,7 +41,11 @@ use crate::{
         Corrupt, FsBlock, Ino,
     },
 };
-use core::{mem::offset_of, ops::Range, sync::atomic::AtomicU32};
+use core::{
+    mem::offset_of,
+    ops::Range,
+    sync::atomic::{AtomicU32, AtomicU8, Ordering::Relaxed},
+};
 use kernel::{prelude::*, static_lock_class, sync::aref::ARef};
 
 /// How the blocks of a file are mapped.
@@ -53,17 +59,52 @@ pub(crate) enum MapKind {
     Indirect,
 }
 
+impl MapKind {
+    fn from_raw(raw: u8) -> Self {
+        match raw {
+            1 => Self::Extents,
+            2 => Self::Indirect,
+            _ => Self::None,
+        }
+    }
+
+    fn to_raw(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Extents => 1,
+            Self::Indirect => 2,
+        }
+    }
+}
+
+/// `i_block` in memory.
+#[repr(C)]
+pub(crate) struct Root {
+    /// Root of the block map, or the target of a fast symlink. (Of inline data what counts is in
+    /// the inode table.)
+    pub(crate) block: [u8; I_BLOCK_SIZE],
+    /// A NUL behind it, so that a fast symlink's target is terminated.
+    nul: u8,
+}
+
+/// Where the extended attributes of an inode are.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct XattrPlaces {
+    /// The block with attributes.
+    pub(crate) block: Option<FsBlock>,
+    /// Whether there are any in the inode, behind its fields.
+    pub(crate) in_body: bool,
+    /// Size of the fields beyond the first 128 bytes.
+    pub(crate) extra_isize: u16,
+}
+
 /// rext4's part of an inode.
 #[pin_data]
 pub(crate) struct InodeInfo {
-    /// `i_block`: root of the block map, inline data, or the target of a fast symlink.
-    pub(crate) block: [u8; I_BLOCK_SIZE],
-    /// A NUL behind `i_block`, so that a fast symlink's target is terminated.
-    nul: u8,
-    /// What `block` is the root of.
-    pub(crate) map_kind: MapKind,
-    /// Flags, as on disk.
-    pub(crate) flags: InodeFlags,
+    /// What the root is the root of: a [`MapKind`].
+    map_kind: AtomicU8,
+    /// Flags, as on disk; changed with i_rwsem held for writing.
+    flags: AtomicU32,
     /// What checksums of this inode's blocks start from; `None` without metadata checksums.
     pub(crate) csum_seed: Option<u32>,
     /// Known ranges of the file: the first two.
@@ -77,47 +118,69 @@ pub(crate) struct InodeInfo {
     pub(crate) stored: AtomicU32,
     /// Serialises changes of the block map and of what is known about it.
     #[pin]
-    pub(crate) data_sem: RwSem,
-    /// The block with extended attributes.
-    pub(crate) xattr_block: Option<FsBlock>,
-    /// Whether there are extended attributes in the inode, behind its fields.
-    pub(crate) has_body_xattrs: bool,
-    /// Size of the fields beyond the first 128 bytes.
-    pub(crate) extra_isize: u16,
+    pub(crate) data_sem: RwSem<Root>,
+    /// Serialises changes of extended attributes, and of inline data.
+    #[pin]
+    pub(crate) xattr_sem: RwSem<XattrPlaces>,
     /// Birth time; `None` where the inode is too small.
     pub(crate) crtime: Option<Timestamp>,
-    /// Project id.
-    pub(crate) projid: u32,
+    /// Project id; changed with i_rwsem held for writing.
+    projid: AtomicU32,
 }
 
 impl InodeInfo {
     /// What readlink copies from.
-    pub(crate) const LINK_BYTES: (usize, usize) = (offset_of!(Self, block), I_BLOCK_SIZE);
+    pub(crate) const LINK_BYTES: (usize, usize) = (
+        offset_of!(Self, data_sem) + RwSem::<Root>::DATA_OFFSET + offset_of!(Root, block),
+        I_BLOCK_SIZE,
+    );
 
     /// Private data of an inode that has not been read.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            block: [0; I_BLOCK_SIZE],
-            nul: 0,
-            map_kind: MapKind::None,
-            flags: InodeFlags::default(),
+            map_kind: AtomicU8::new(0),
+            flags: AtomicU32::new(0),
             csum_seed: None,
             map: InlineMap::new(),
             seq: SeqCount::new(),
             store <- RangeTree::new(),
             stored: AtomicU32::new(0),
-            data_sem <- RwSem::new(c"rext4 data_sem", static_lock_class!()),
-            xattr_block: None,
-            has_body_xattrs: false,
-            extra_isize: 0,
+            data_sem <- RwSem::new(
+                Root { block: [0; I_BLOCK_SIZE], nul: 0 },
+                c"rext4 data_sem",
+                static_lock_class!(),
+            ),
+            xattr_sem <- RwSem::new(
+                XattrPlaces::default(),
+                c"rext4 xattr_sem",
+                static_lock_class!(),
+            ),
             crtime: None,
-            projid: 0,
+            projid: AtomicU32::new(0),
         })
     }
 
-    /// The target of a fast symlink.
-    pub(crate) fn fast_link(&self) -> Option<&CStr> {
-        CStr::from_bytes_until_nul(&self.block).ok()
+    /// What the root is the root of.
+    #[inline]
+    pub(crate) fn map_kind(&self) -> MapKind {
+        MapKind::from_raw(self.map_kind.load(Relaxed))
+    }
+
+    /// Flags, as on disk.
+    #[inline]
+    pub(crate) fn flags(&self) -> InodeFlags {
+        InodeFlags::from_bits(self.flags.load(Relaxed))
+    }
+
+    /// Project id.
+    #[inline]
+    pub(crate) fn projid(&self) -> u32 {
+        self.projid.load(Relaxed)
+    }
+
+    /// The target of a fast symlink, for an inode that nobody else knows yet.
+    pub(crate) fn fast_link(self: Pin<&mut Self>) -> Option<&CStr> {
+        CStr::from_bytes_until_nul(&self.project().data_sem.exclusive().block).ok()
     }
 }
 
@@ -193,6 +256,7 @@ pub(crate) fn with_inline<R>(
 ) -> Result<R, Fault> {
     let sb = inode.super_block();
     let ino = number(inode)?;
+    let _lock = inode.data().xattr_sem.read();
     let slot = read_slot(sb, ino)?;
     let raw = verify(sb.info(), ino, &slot, Purpose::Orphan)?;
     let value = xattr::inline_value(sb.info(), raw.xattr_space())?;
@@ -253,7 +317,7 @@ fn try_iget(sb: &Sb, ino: Ino, purpose: Purpose) -> Result<ARef<VfsInode>, Fault
     })?;
     match sb.iget(ino.get().into())? {
         Got::Cached(inode) => {
-            let is_ea = inode.data().flags.contains(InodeFlags::EA_INODE);
+            let is_ea = inode.data().flags().contains(InodeFlags::EA_INODE);
             match (purpose == Purpose::EaInode, is_ea) {
                 (true, false) => Err(Corrupt::from(InodeError::MissingEaFlag).into()),
                 (false, true) => Err(Corrupt::from(InodeError::UnexpectedEaFlag).into()),
@@ -322,15 +386,17 @@ fn fill(
 
     let xattrs = xattr::Summary::of(sbi, &raw);
     let info = new.data_mut().project();
-    *info.block = *raw.i_block();
-    *info.map_kind = map_kind;
-    *info.flags = flags;
+    info.data_sem.exclusive().block = *raw.i_block();
+    *info.map_kind.get_mut() = map_kind.to_raw();
+    *info.flags.get_mut() = flags.bits();
     *info.csum_seed = raw.csum_seed();
-    *info.xattr_block = raw.xattr_block();
-    *info.has_body_xattrs = xattrs.in_body;
-    *info.extra_isize = raw.extra_isize();
+    *info.xattr_sem.exclusive() = XattrPlaces {
+        block: raw.xattr_block(),
+        in_body: xattrs.in_body,
+        extra_isize: raw.extra_isize(),
+    };
     *info.crtime = raw.has_crtime().then(|| raw.crtime());
-    *info.projid = raw.projid(&sbi.geometry);
+    *info.projid.get_mut() = raw.projid(&sbi.geometry);
 
     if !xattrs.may_have_acl {
         new.has_no_acl();

@@ -33,11 +33,11 @@ impl IomapOps for Read {
         if request.writes() {
             return Err(EROFS);
         }
-        if inode.data().flags.contains(InodeFlags::INLINE_DATA) {
+        if inode.data().flags().contains(InodeFlags::INLINE_DATA) {
             return inline_contents(inode, pos, out);
         }
         blocks(inode, pos, request, out)?;
-        if inode.data().flags.contains(InodeFlags::VERITY) && pos >= verity::metadata_pos(inode) {
+        if inode.data().flags().contains(InodeFlags::VERITY) && pos >= verity::metadata_pos(inode) {
             out.set_verity();
         }
         Ok(())
@@ -54,7 +54,7 @@ impl IomapOps for Report {
         request: Request,
         out: &mut Iomap<'_>,
     ) -> Result {
-        if inode.data().flags.contains(InodeFlags::INLINE_DATA) {
+        if inode.data().flags().contains(InodeFlags::INLINE_DATA) {
             let size = inode.size();
             if pos >= size {
                 out.hole(pos, u64::MAX >> 1);
@@ -64,7 +64,7 @@ impl IomapOps for Report {
             return Ok(());
         }
         blocks(inode, pos, request, out)?;
-        if inode.data().map_kind == inode::MapKind::Indirect {
+        if inode.data().map_kind() == inode::MapKind::Indirect {
             // Runs of pointers are put together here; on disk each block stands alone.
             out.set_merged();
         }
@@ -100,7 +100,11 @@ fn blocks(inode: &VfsInode, pos: u64, request: Request, out: &mut Iomap<'_>) -> 
 /// May sleep. Errors: those of [`map::lookup`].
 #[inline]
 pub(crate) fn run(inode: &VfsInode, pos: u64, len: u64) -> Result<Option<u64>> {
-    if (inode.data().flags).intersects(InodeFlags::INLINE_DATA.union(InodeFlags::VERITY)) {
+    if inode
+        .data()
+        .flags()
+        .intersects(InodeFlags::INLINE_DATA.union(InodeFlags::VERITY))
+    {
         return Ok(None);
     }
     let geometry = &inode.super_block().info().geometry;

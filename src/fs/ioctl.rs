@@ -21,7 +21,7 @@ pub(crate) fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
         | nr::FS_IOC32_GETVERSION
         | nr::EXT4_IOC32_GETVERSION => arg.write(&inode.generation().to_ne_bytes()),
         nr::EXT4_IOC_PRECACHE_EXTENTS => {
-            if inode.data().map_kind == MapKind::Extents {
+            if inode.data().map_kind() == MapKind::Extents {
                 map::precache(inode)?;
             }
             Ok(0)

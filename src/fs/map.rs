@@ -14,7 +14,7 @@
 
 use super::{
     fault::Fault,
-    inode::{InodeInfo, MapKind},
+    inode::{InodeInfo, MapKind, Root},
     meta::{FileBounds, Meta},
     VfsInode,
 };
@@ -67,7 +67,7 @@ pub(crate) fn lookup(inode: &VfsInode, at: FileBlock, nowait: bool) -> Result<(M
 fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
     let info = inode.data();
     let _nofs = NoFs::new();
-    let _lock = info.data_sem.write();
+    let root = info.data_sem.write();
     let cache = info.extent_map();
     // Somebody else may have asked while we waited for the lock.
     if let Some(found) = cache.lookup(at) {
@@ -78,7 +78,7 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
         info.seq.write(|| cache.clear());
         stored = 0;
     }
-    let found = walk(inode, info, at, |m| {
+    let found = walk(inode, info, &root, at, |m| {
         if !cache.knows(m) {
             stored = stored.saturating_add(1);
             // Without memory the cache just knows less.
@@ -96,18 +96,19 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
 fn walk(
     inode: &VfsInode,
     info: &InodeInfo,
+    root: &Root,
     at: FileBlock,
     visit: impl FnMut(&Mapping),
 ) -> Result<Mapping, Fault> {
     let sb = inode.super_block();
     let bounds = FileBounds::new(sb.info(), inode.ino());
-    match info.map_kind {
-        MapKind::Extents => ExtentTree::new(&info.block, info.csum_seed, &bounds).lookup_leaf(
+    match info.map_kind() {
+        MapKind::Extents => ExtentTree::new(&root.block, info.csum_seed, &bounds).lookup_leaf(
             &Meta::new(sb, Verified::Extent),
             at,
             visit,
         ),
-        MapKind::Indirect => IndirectMap::new(&info.block, sb.info().pointer_bits, &bounds)
+        MapKind::Indirect => IndirectMap::new(&root.block, sb.info().pointer_bits, &bounds)
             .lookup_leaf(&Meta::new(sb, Verified::Indirect), at, visit),
         MapKind::None => Ok(Mapping::hole(FileBlock::ZERO, FileBlock::END)),
     }

@@ -104,7 +104,7 @@ impl ContextOps for Mount {
 fn is_inline(inode: &super::VfsInode) -> bool {
     inode
         .data()
-        .flags
+        .flags()
         .contains(crate::ondisk::inode::InodeFlags::INLINE_DATA)
 }
 

@@ -19,7 +19,7 @@ impl InodeOps for Symlink {
 
     fn get_link(inode: &VfsInode) -> Result<DelayedLink> {
         let size = inode.size();
-        if inode.data().flags.contains(InodeFlags::INLINE_DATA) {
+        if inode.data().flags().contains(InodeFlags::INLINE_DATA) {
             return DelayedLink::new(&io::read_inline(inode, size)?);
         }
         // A link is at most one block long; its text ends where the size says, or at a NUL.

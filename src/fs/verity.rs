@@ -51,7 +51,7 @@ impl VerityOps for Verity {
 ///
 /// Errors: those of reading the block map and the file.
 fn locate(inode: &VfsInode) -> Result<Option<(u64, usize)>> {
-    if inode.data().map_kind != MapKind::Extents {
+    if inode.data().map_kind() != MapKind::Extents {
         return Ok(None);
     }
     let block_size = inode.super_block().block_size() as u64;

@@ -13,7 +13,7 @@
 
 use super::{
     fault::Fault,
-    inode::{number, read_slot, Slot},
+    inode::{number, read_slot, Slot, XattrPlaces},
     meta::{FileBounds, Meta},
     options::Toggles,
     super_info::SuperInfo,
@@ -125,14 +125,15 @@ fn try_get(
     out: Option<&mut ValueBuffer<'_>>,
 ) -> Result<usize, Fault> {
     let rules = XattrRules::new(&inode.super_block().info().geometry);
-    if let Some(body) = Body::read(inode)? {
+    let places = inode.data().xattr_sem.read();
+    if let Some(body) = Body::read(inode, &places)? {
         if let Some(area) = body.area(rules)? {
             if let Some(found) = xattr_find::find(&area, index, name)? {
                 return value(inode, &found.value, out);
             }
         }
     }
-    if let Some(block) = read_block(inode, rules)? {
+    if let Some(block) = read_block(inode, &places, rules)? {
         let area = XattrArea::in_block(&block, rules)?;
         if let Some(found) = xattr_find::find(&area, index, name)? {
             return value(inode, &found.value, out);
@@ -178,12 +179,13 @@ fn try_list(inode: &VfsInode, out: &mut ListBuffer<'_>) -> Result<(), Fault> {
         }
         Ok::<(), Fault>(())
     };
-    if let Some(body) = Body::read(inode)? {
+    let places = inode.data().xattr_sem.read();
+    if let Some(body) = Body::read(inode, &places)? {
         if let Some(area) = body.area(rules)? {
             xattr_find::list(&area, &mut add)?;
         }
     }
-    if let Some(block) = read_block(inode, rules)? {
+    if let Some(block) = read_block(inode, &places, rules)? {
         xattr_find::list(&XattrArea::in_block(&block, rules)?, &mut add)?;
     }
     Ok(())
@@ -198,14 +200,13 @@ struct Body<'a> {
 
 impl<'a> Body<'a> {
     /// Reads the space; `None` if there are no attributes in it.
-    fn read(inode: &'a VfsInode) -> Result<Option<Self>, Fault> {
-        let info = inode.data();
-        if !info.has_body_xattrs {
+    fn read(inode: &'a VfsInode, places: &XattrPlaces) -> Result<Option<Self>, Fault> {
+        if !places.in_body {
             return Ok(None);
         }
         Ok(Some(Self {
             slot: read_slot(inode.super_block(), number(inode)?)?,
-            start: BASE_SIZE.saturating_add(info.extra_isize.into()),
+            start: BASE_SIZE.saturating_add(places.extra_isize.into()),
         }))
     }
 
@@ -221,8 +222,12 @@ impl<'a> Body<'a> {
 }
 
 /// Reads the block of attributes, verified; `None` if the inode has none.
-fn read_block(inode: &VfsInode, rules: XattrRules) -> Result<Option<Buffer<'_>>, Fault> {
-    let Some(number) = inode.data().xattr_block else {
+fn read_block<'a>(
+    inode: &'a VfsInode,
+    places: &XattrPlaces,
+    rules: XattrRules,
+) -> Result<Option<Buffer<'a>>, Fault> {
+    let Some(number) = places.block else {
         return Ok(None);
     };
     let sb = inode.super_block();
@@ -436,7 +441,8 @@ enum Place {
 fn locate(inode: &VfsInode) -> Result<Option<Place>, Fault> {
     let sb = inode.super_block();
     let rules = XattrRules::new(&sb.info().geometry);
-    if let Some(body) = Body::read(inode)? {
+    let places = inode.data().xattr_sem.read();
+    if let Some(body) = Body::read(inode, &places)? {
         if body.area(rules)?.is_some() {
             let start = body.start as u64;
             // As ext4 reports it: the inode table's block plus the offset within the inode. Where
@@ -448,7 +454,7 @@ fn locate(inode: &VfsInode) -> Result<Option<Place>, Fault> {
             }));
         }
     }
-    Ok(inode.data().xattr_block.map(|block| {
+    Ok(places.block.map(|block| {
         let len = sb.block_size() as u64;
         Place::Block {
             address: block.get().wrapping_mul(len),

@@ -200,7 +200,7 @@ impl<F: FileSystem> Got<F> {
 pub(crate) struct NewInode<F: FileSystem>(NonNull<bindings::inode>, PhantomData<F>);
 
 /// Finds the text of a symbolic link in an inode's private data.
-pub(crate) type LinkText<T> = fn(&T) -> Option<&CStr>;
+pub(crate) type LinkText<T> = for<'a> fn(Pin<&'a mut T>) -> Option<&'a CStr>;
 
 /// The attributes of an inode as they are on disk.
 pub(crate) struct Attributes {
@@ -305,10 +305,12 @@ impl<F: FileSystem> NewInode<F> {
     pub(crate) fn set_symlink<I: InodeOps<Fs = F>>(&mut self, target: Option<LinkText<F::Inode>>) {
         let raw = self.as_raw();
         // SAFETY: as in `set_regular`. The string is inside the slot, by the signature of
-        // `target`: it borrows from the private data (or is 'static), which does not move.
+        // `target`: it borrows from the private data (or is 'static), which does not move. That a
+        // symlink's text does not change once it has been handed out is the file system's part;
+        // if it did, who follows the link would see another text.
         unsafe {
             (*raw).i_op = &InodeVtable::<I>::TABLE;
-            if let Some(text) = target.and_then(|t| t(&(*raw.cast::<Slot<F>>()).data)) {
+            if let Some(text) = target.and_then(|t| t(self.data_mut())) {
                 bindings::inode_set_cached_link(
                     raw,
                     text.as_char_ptr().cast_mut(),
