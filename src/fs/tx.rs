@@ -110,6 +110,7 @@ fn trigger(kind: SealKind) -> Trigger {
         SealKind::DxRoot => Trigger::of::<DxRoot>(),
         SealKind::DxNode => Trigger::of::<DxNode>(),
         SealKind::Xattr => Trigger::of::<Xattr>(),
+        SealKind::Orphan => Trigger::of::<Orphan>(),
     }
 }
 
@@ -125,4 +126,4 @@ macro_rules! settle {
     )* };
 }
 
-settle!(Extent, DirLeaf, DxRoot, DxNode, Xattr);
+settle!(Extent, DirLeaf, DxRoot, DxNode, Xattr, Orphan);
