@@ -190,7 +190,7 @@ errors_panic() {
 		make_fs /dev/ram0 16M -t ext4 -b 1024 -e continue
 		mount -t ext4 /dev/ram0 "$MNT" && mkdir "$MNT/dir" && umount "$MNT"
 		debugfs -w -R "sif dir block[0] 1" /dev/ram0 2>/dev/null
-		tune2fs -E mount_opts=errors=panic,warn_on_error /dev/ram0
+		debugfs -w -R "set_super_value mount_opts errors=panic,warn_on_error" /dev/ram0
 		mount -t "$FSTYPE" -o ro /dev/ram0 "$MNT"
 		ls "$MNT/dir"
 		grep rext4 /proc/self/mounts

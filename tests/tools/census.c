@@ -53,11 +53,11 @@ const char *err_name(int err)
 
 	if (err != ENODATA && err != EOPNOTSUPP && err != ENOTTY)
 		total.errors++;
-	/* What damage may come to; the last few are what the VFS makes of odd names, types and sizes. */
+	/* What damage may come to; the last few are what odd names, types, sizes and numbers of files do. */
 	switch (err) {
 	case ENODATA: case EOPNOTSUPP: case ENOTTY:
 	case EUCLEAN: case EIO: case EBADMSG:
-	case ENXIO: case ELOOP: case ENAMETOOLONG: case EOVERFLOW: case EACCES: case EPERM: case ENOENT: case EFBIG:
+	case ENXIO: case ELOOP: case ENAMETOOLONG: case EOVERFLOW: case EACCES: case EPERM: case ENOENT: case EFBIG: case ESTALE:
 		break;
 	default:
 		if (!total.odd)
