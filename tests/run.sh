@@ -126,8 +126,11 @@ stage_kunit() {
 	# shellcheck disable=SC2016
 	guest "$log.console" --timeout $((300 * scale)) -- bash -c '
 		for dep in $(modinfo -F depends "$REXT4_KO" | tr , " "); do modprobe "$dep" || exit; done
-		# What the suites of the journal write to.
+		# What the suites of the journal write to, marked as such in its last block.
 		modprobe brd rd_nr=2 rd_size=16384 || exit
+		for disk in /dev/ram0 /dev/ram1; do
+			printf "rext4 KUnit may overwrite this device" | dd of=$disk bs=4096 seek=4095 conv=notrunc status=none
+		done
 		seen=$(dmesg | wc -l)
 		insmod "$REXT4_KO" || exit
 		dmesg | tail -n "+$((seen + 1))"

@@ -99,7 +99,8 @@ pub(super) struct Bed {
 pub(super) type Log<'a> = LoadedJournal<'a, Told>;
 
 impl Bed {
-    /// The RAM disk `minor`, with an empty journal; `None`, and the test is skipped, without.
+    /// The RAM disk `minor`, with an empty journal; `None`, and the test is skipped, without one
+    /// that is marked as ours (see `TestDevice::open`).
     pub(super) fn new(minor: u32) -> Result<Option<Self>> {
         let device = match TestDevice::open(RAMDISK_MAJOR, minor, BLOCK as u32) {
             Ok(device) => device,

@@ -428,6 +428,6 @@ __rext4_helper void rext4_helper_kunit_skip_here(void)
 	struct kunit *test = kunit_get_current_test();
 
 	if (test)
-		kunit_mark_skipped(test, "needs two RAM disks (modprobe brd rd_nr=2)");
+		kunit_mark_skipped(test, "needs two RAM disks that are marked (see tests/run.sh)");
 }
 #endif

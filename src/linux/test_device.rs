@@ -18,11 +18,15 @@ pub(crate) struct TestDevice {
 
 static HOLDER: u8 = 0;
 
+/// What says that nobody minds losing a device.
+const MARK: &[u8] = b"rext4 KUnit may overwrite this device";
+
 impl TestDevice {
-    /// Opens device `major:minor` for blocks of `block_size` bytes. It must be a device that
-    /// nobody minds losing.
+    /// Opens device `major:minor` for blocks of `block_size` bytes. Suites run wherever the module
+    /// is loaded on a kernel with KUnit, and what they write to is lost: so only a device will do
+    /// whose last block begins with [`MARK`].
     ///
-    /// Errors: ENXIO when there is none.
+    /// Errors: ENXIO when there is none, EPERM for one without the mark.
     pub(crate) fn open(major: u32, minor: u32, block_size: u32) -> Result<Self> {
         // A holder, so that nobody else has it, and its block size may be set.
         // SAFETY: any address that stays makes a holder; it has no operations.
@@ -42,6 +46,13 @@ impl TestDevice {
         };
         // SAFETY: open, and no buffers of it are held by us.
         check(unsafe { bindings::set_blocksize(file, i32::try_from(block_size)?) })?;
+        // SAFETY: open.
+        let bytes = unsafe { bindings::bdev_nr_bytes(bindings::file_bdev(file)) };
+        let blocks = u64::try_from(bytes)?.checked_div(block_size.into());
+        let last = blocks.and_then(|n| n.checked_sub(1)).ok_or(EPERM)?;
+        if !this.device().read(last)?.starts_with(MARK) {
+            return Err(EPERM);
+        }
         Ok(this)
     }
 
