@@ -29,7 +29,7 @@ meant='unsupported optional feature (encrypt|casefold)|bigalloc with non-zero fi
 
 # survives NAME DEVICE: with and without replay. Leaves in $outcome what happened.
 survives() {
-	local name=$1 dev=$2 options status why= first
+	local name=$1 dev=$2 options status first why=
 	outcome=
 	first=$((marks + 1))
 	for options in ro,noload ro; do
