@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# timeout: 900
 #
 # What an NFS server needs: directories of 100,000 entries and more read in batches from cookies,
 # handles that work without dentries and across mounts, all with little memory.
