@@ -21,6 +21,7 @@
 #include <linux/fserror.h>
 #include <linux/fsverity.h>
 #include <linux/iomap.h>
+#include <linux/iversion.h>
 #include <linux/jbd2.h>
 #include <linux/kobject.h>
 #include <linux/maple_tree.h>
@@ -57,6 +58,7 @@ const blk_opf_t REXT4_CONST_REQ_OP_READ = REQ_OP_READ;
 const blk_opf_t REXT4_CONST_REQ_RAHEAD = REQ_RAHEAD;
 const fmode_t REXT4_CONST_FMODE_32BITHASH = FMODE_32BITHASH;
 const fmode_t REXT4_CONST_FMODE_64BITHASH = FMODE_64BITHASH;
+const fmode_t REXT4_CONST_FMODE_WRITE = FMODE_WRITE;
 const fmode_t REXT4_CONST_FMODE_NOWAIT = FMODE_NOWAIT;
 const fmode_t REXT4_CONST_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
 const int REXT4_CONST_IOCB_NOWAIT = IOCB_NOWAIT;

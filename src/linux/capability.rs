@@ -10,3 +10,11 @@ pub(crate) fn sys_admin() -> bool {
     // SAFETY: looks at the credentials of the current task.
     unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) }
 }
+
+/// Whether the task has CAP_SYS_RESOURCE in the initial user namespace: it may use what is kept
+/// back for the administrator.
+#[allow(dead_code, reason = "the write path is being built on top of this")]
+pub(crate) fn sys_resource() -> bool {
+    // SAFETY: as above.
+    unsafe { bindings::capable(bindings::CAP_SYS_RESOURCE as c_int) }
+}

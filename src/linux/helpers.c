@@ -9,16 +9,20 @@
 #include <linux/compat.h>
 #include <linux/crc16.h>
 #include <linux/crc32.h>
+#include <linux/fileattr.h>
 #include <linux/fs.h>
 #include <linux/fsverity.h>
 #include <linux/highmem.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
+#include <linux/mbcache.h>
 #include <linux/pagemap.h>
+#include <linux/percpu_counter.h>
 #include <linux/posix_acl.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/security.h>
 #include <linux/uio.h>
 #if IS_ENABLED(CONFIG_KUNIT)
 #include <kunit/test.h>
@@ -431,3 +435,203 @@ __rext4_helper void rext4_helper_kunit_skip_here(void)
 		kunit_mark_skipped(test, "needs two RAM disks that are marked (see tests/run.sh)");
 }
 #endif
+
+/* --- changing inodes --- */
+
+__rext4_helper uid_t rext4_helper_i_uid_read(const struct inode *inode)
+{
+	return i_uid_read(inode);
+}
+
+__rext4_helper gid_t rext4_helper_i_gid_read(const struct inode *inode)
+{
+	return i_gid_read(inode);
+}
+
+__rext4_helper struct timespec64 rext4_helper_inode_get_atime(const struct inode *inode)
+{
+	return inode_get_atime(inode);
+}
+
+__rext4_helper struct timespec64 rext4_helper_inode_get_mtime(const struct inode *inode)
+{
+	return inode_get_mtime(inode);
+}
+
+__rext4_helper struct timespec64 rext4_helper_inode_get_ctime(const struct inode *inode)
+{
+	return inode_get_ctime(inode);
+}
+
+__rext4_helper void rext4_helper_inode_spin_lock(struct inode *inode)
+{
+	spin_lock(&inode->i_lock);
+}
+
+__rext4_helper void rext4_helper_inode_spin_unlock(struct inode *inode)
+{
+	spin_unlock(&inode->i_lock);
+}
+
+__rext4_helper bool rext4_helper_is_sync(const struct inode *inode)
+{
+	return IS_SYNC(inode);
+}
+
+__rext4_helper bool rext4_helper_is_dirsync(const struct inode *inode)
+{
+	return IS_DIRSYNC(inode);
+}
+
+__rext4_helper void rext4_helper_set_inode_metadata_writeback(struct inode *inode)
+{
+	set_inode_metadata_writeback(inode);
+}
+
+__rext4_helper u64 rext4_helper_inode_peek_iversion_raw(const struct inode *inode)
+{
+	return inode_peek_iversion_raw(inode);
+}
+
+__rext4_helper void rext4_helper_inode_set_iversion_raw(struct inode *inode, u64 version)
+{
+	inode_set_iversion_raw(inode, version);
+}
+
+__rext4_helper void rext4_helper_inode_fsuid_set(struct inode *inode, struct mnt_idmap *idmap)
+{
+	inode_fsuid_set(inode, idmap);
+}
+
+/* The ids that setattr asks for, as they will be stored; (uid_t)-1 for one without a mapping. */
+__rext4_helper uid_t rext4_helper_iattr_uid(struct mnt_idmap *idmap, const struct inode *inode,
+					    const struct iattr *attr)
+{
+	return from_kuid(i_user_ns(inode),
+			 from_vfsuid(idmap, i_user_ns(inode), attr->ia_vfsuid));
+}
+
+__rext4_helper gid_t rext4_helper_iattr_gid(struct mnt_idmap *idmap, const struct inode *inode,
+					    const struct iattr *attr)
+{
+	return from_kgid(i_user_ns(inode),
+			 from_vfsgid(idmap, i_user_ns(inode), attr->ia_vfsgid));
+}
+
+__rext4_helper bool rext4_helper_iattr_changes_owner(struct mnt_idmap *idmap,
+						     const struct inode *inode,
+						     const struct iattr *attr)
+{
+	return i_uid_needs_update(idmap, attr, inode) || i_gid_needs_update(idmap, attr, inode);
+}
+
+__rext4_helper int rext4_helper_security_inode_init_security(struct inode *inode,
+							     struct inode *dir,
+							     const struct qstr *name,
+							     const initxattrs initxattrs,
+							     void *fs_data)
+{
+	return security_inode_init_security(inode, dir, name, initxattrs, fs_data);
+}
+
+__rext4_helper bool rext4_helper_fileattr_has_fsx(const struct file_kattr *fa)
+{
+	return fileattr_has_fsx(fa);
+}
+
+/* --- the writers' side of freezing; files --- */
+
+__rext4_helper void rext4_helper_sb_start_intwrite(struct super_block *sb)
+{
+	sb_start_intwrite(sb);
+}
+
+__rext4_helper void rext4_helper_sb_end_intwrite(struct super_block *sb)
+{
+	sb_end_intwrite(sb);
+}
+
+__rext4_helper bool rext4_helper_sb_start_write_trylock(struct super_block *sb)
+{
+	return sb_start_write_trylock(sb);
+}
+
+__rext4_helper void rext4_helper_sb_end_write(struct super_block *sb)
+{
+	sb_end_write(sb);
+}
+
+__rext4_helper int rext4_helper_sb_issue_discard(struct super_block *sb, sector_t block,
+						 sector_t blocks, gfp_t gfp)
+{
+	return sb_issue_discard(sb, block, blocks, gfp, 0);
+}
+
+__rext4_helper int rext4_helper_sb_issue_zeroout(struct super_block *sb, sector_t block,
+						 sector_t blocks, gfp_t gfp)
+{
+	return sb_issue_zeroout(sb, block, blocks, gfp);
+}
+
+__rext4_helper struct mnt_idmap *rext4_helper_file_mnt_idmap(const struct file *file)
+{
+	return file_mnt_idmap(file);
+}
+
+/* --- credentials --- */
+
+__rext4_helper bool rext4_helper_current_fsuid_is(uid_t uid)
+{
+	return uid_eq(KUIDT_INIT(uid), current_fsuid());
+}
+
+__rext4_helper bool rext4_helper_current_in_group(gid_t gid)
+{
+	return in_group_p(KGIDT_INIT(gid));
+}
+
+/* --- per-CPU counters, the attribute block cache --- */
+
+__rext4_helper int rext4_helper_percpu_counter_init(struct percpu_counter *counter, s64 amount,
+						    gfp_t gfp)
+{
+	return percpu_counter_init(counter, amount, gfp);
+}
+
+__rext4_helper void rext4_helper_percpu_counter_destroy(struct percpu_counter *counter)
+{
+	percpu_counter_destroy(counter);
+}
+
+__rext4_helper void rext4_helper_percpu_counter_add_by(struct percpu_counter *counter, s64 amount,
+						       s32 batch)
+{
+	percpu_counter_add_batch(counter, amount, batch);
+}
+
+__rext4_helper s64 rext4_helper_percpu_counter_sum_positive(struct percpu_counter *counter)
+{
+	return percpu_counter_sum_positive(counter);
+}
+
+__rext4_helper s64 rext4_helper_percpu_counter_read_positive(struct percpu_counter *counter)
+{
+	return percpu_counter_read_positive(counter);
+}
+
+__rext4_helper int rext4_helper_percpu_counter_compare_by(struct percpu_counter *counter, s64 to,
+							  s32 batch)
+{
+	return __percpu_counter_compare(counter, to, batch);
+}
+
+__rext4_helper void rext4_helper_mb_cache_entry_put(struct mb_cache *cache,
+						    struct mb_cache_entry *entry)
+{
+	mb_cache_entry_put(cache, entry);
+}
+
+__rext4_helper void rext4_helper_mb_cache_set_reusable(struct mb_cache_entry *entry, bool reusable)
+{
+	assign_bit(MBE_REUSABLE_B, &entry->e_flags, reusable);
+}

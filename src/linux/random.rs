@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Random numbers.
+
+#![allow(dead_code, reason = "the write path is being built on top of this")]
+
+use super::bindings;
+
+/// A random number, good enough for anything (inode generations, places to start a search).
+pub(crate) fn random_u32() -> u32 {
+    // SAFETY: callable from any context.
+    unsafe { bindings::get_random_u32() }
+}
