@@ -11,10 +11,11 @@ use crate::{
     linux::{
         acl::{AclKind, PosixAcl},
         fiemap::FiemapInfo,
-        file::{FileOps, UserArg},
+        file::{FileOps, Fsync, UserArg},
         fileattr::FileAttr,
         inode_ops::InodeOps,
         iomap,
+        open_file::OpenFile,
         stat::{self, KStat},
         xattr::ListBuffer,
     },
@@ -52,11 +53,11 @@ impl FileOps for File {
         takes_direct_io(inode.data())
     }
 
-    fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
-        super::ioctl::ioctl(inode, cmd, arg)
+    fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<isize> {
+        super::ioctl::ioctl(file.inode(), cmd, arg)
     }
 
-    fn fsync(_inode: &VfsInode) -> Result {
+    fn fsync(_file: &OpenFile<Rext4Fs>, _what: Fsync) -> Result {
         // Nothing is ever dirty on a read-only file system.
         Ok(())
     }

@@ -41,7 +41,7 @@ pub(crate) mod xattr;
 
 use crate::linux::{
     fs_type::FileSystem,
-    inode::{Inode, InodeCache},
+    inode::{Eviction, Inode, InodeCache},
     super_block::SuperBlock,
 };
 use kernel::prelude::*;
@@ -70,7 +70,7 @@ impl FileSystem for Rext4Fs {
         &INODE_CACHE
     }
 
-    fn evict(inode: &VfsInode) {
+    fn evict(inode: &VfsInode, _why: Eviction) {
         map::forget(inode);
     }
 

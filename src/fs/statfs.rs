@@ -6,7 +6,8 @@ use super::{options, Rext4Fs, Sb};
 use crate::{
     linux::{
         stat::{StatFs, StatFsFacts},
-        super_block::{message, Level, SuperOps},
+        super_block::{message, Level},
+        super_ops::SuperOps,
         xattr::HandlerTable,
     },
     ondisk::{features::Incompat, superblock::MAGIC},

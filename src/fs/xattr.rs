@@ -62,6 +62,7 @@ impl From<XattrError> for Fault {
 /// How rext4 reads attributes.
 pub(crate) struct Xattr;
 
+#[vtable]
 impl XattrOps for Xattr {
     type Fs = Rext4Fs;
 

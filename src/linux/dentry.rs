@@ -62,6 +62,88 @@ impl<F: FileSystem> Dentry<F> {
     }
 }
 
+/// A dentry that has no inode and is about to get one: the new name in `create` and its like.
+///
+/// # Invariants
+///
+/// The dentry is negative, is held for `'a`, and the directory's i_rwsem, which the caller of the
+/// operation holds, keeps everybody else from giving it an inode. There is only one `Negative` of
+/// it.
+#[allow(dead_code, reason = "the write path is being built on top of this")]
+pub(crate) struct Negative<'a, F: FileSystem> {
+    dentry: &'a Dentry<F>,
+    _once: Brand<'a>,
+}
+
+/// Says that the new name of the operation at hand has got its inode. Nothing else makes one, so
+/// that an operation cannot succeed without: the VFS would run into the missing inode.
+#[must_use]
+#[allow(dead_code, reason = "the write path is being built on top of this")]
+pub(crate) struct Instantiated<'a>(Brand<'a>);
+
+impl<'a> Instantiated<'a> {
+    /// The proof for a file without a name, whose only argument `_once` was.
+    #[allow(dead_code, reason = "the write path is being built on top of this")]
+    pub(super) fn of_tmpfile(_once: Brand<'a>) -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// Ties the result of an operation to its argument: neither a longer nor a shorter life will do.
+pub(super) type Brand<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
+
+#[allow(dead_code, reason = "the write path is being built on top of this")]
+impl<'a, F: FileSystem> Negative<'a, F> {
+    /// # Safety
+    ///
+    /// The type's invariants must hold for `ptr`, a dentry of a published superblock of `F`.
+    pub(super) unsafe fn from_raw(ptr: *mut bindings::dentry) -> Self {
+        // INVARIANT: by contract.
+        Self {
+            // SAFETY: by contract.
+            dentry: unsafe { Dentry::from_raw(ptr) },
+            _once: PhantomData,
+        }
+    }
+
+    /// Whether name and inode are of the same file system.
+    pub(super) fn is_in(&self, inode: &Inode<F>) -> bool {
+        // SAFETY: both are held, and their superblocks never change.
+        unsafe { (*self.as_raw()).d_sb == (*inode.as_raw()).i_sb }
+    }
+
+    /// The proof that the dentry has got an inode; only for who has just given it one.
+    pub(super) fn done(self) -> Instantiated<'a> {
+        Instantiated(PhantomData)
+    }
+
+    /// Gives the name to an inode that has others, or had: a hard link. The reference passes to
+    /// the dentry. Not for directories, which have one name.
+    ///
+    /// Errors: EXDEV for an inode of another file system, EPERM for a directory: the VFS lets
+    /// neither get here.
+    pub(crate) fn instantiate(self, inode: ARef<Inode<F>>) -> Result<Instantiated<'a>> {
+        if !self.is_in(&inode) {
+            return Err(EXDEV);
+        }
+        if inode.is_dir() {
+            return Err(EPERM);
+        }
+        // SAFETY: the dentry is negative by the type invariant, and `self` is consumed; the
+        // reference goes to it.
+        unsafe { bindings::d_instantiate(self.as_raw(), ARef::into_raw(inode).as_ptr().cast()) };
+        Ok(self.done())
+    }
+}
+
+impl<F: FileSystem> core::ops::Deref for Negative<'_, F> {
+    type Target = Dentry<F>;
+
+    fn deref(&self) -> &Dentry<F> {
+        self.dentry
+    }
+}
+
 /// What `lookup` found, as `d_splice_alias` takes it.
 pub(super) fn splice<F: FileSystem>(
     found: Result<Option<ARef<Inode<F>>>>,

@@ -88,7 +88,7 @@ impl<T: DirOps> DirVtable<T> {
         compat_ioctl: bindings::compat_ptr_ioctl,
         open: Some(Self::open),
         release: Some(Self::release),
-        fsync: Some(Self::fsync),
+        fsync: Some(file::fsync::<T::File>),
         setlease: Some(bindings::generic_setlease),
         // SAFETY: a table of optional function pointers; all-zero means none.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
@@ -173,18 +173,5 @@ impl<T: DirOps> DirVtable<T> {
             let (max, eof) = T::seek_limits(Inode::from_raw((*file).f_inode), Self::narrow(file));
             bindings::generic_file_llseek_size(file, offset, whence, max, eof)
         }
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel only, with the arguments that this operation is documented to get.
-    unsafe extern "C" fn fsync(
-        file: *mut bindings::file,
-        _start: i64,
-        _end: i64,
-        _datasync: c_int,
-    ) -> c_int {
-        // SAFETY: the VFS holds the file, and the file its inode.
-        from_result(|| T::File::fsync(unsafe { Inode::from_raw((*file).f_inode) }).map(|()| 0))
     }
 }

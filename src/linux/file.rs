@@ -4,6 +4,9 @@
 //!
 //! Reading is the kernel's: the page cache for buffered reads, iomap for direct ones. The file
 //! system only says where the blocks are, through [`IomapOps`].
+//!
+//! Writing is refused so far, with an error that the file system chooses, since on a file system
+//! that is writable otherwise a file can be opened for it ([`FileOps::refuse_write`]).
 
 use super::{
     bindings,
@@ -12,6 +15,7 @@ use super::{
     inode_ops::when,
     ioctl as nr,
     iomap::{self, IomapOps, IomapTable},
+    open_file::OpenFile,
 };
 use core::{marker::PhantomData, mem::MaybeUninit, ptr};
 use kernel::{
@@ -35,16 +39,38 @@ pub(crate) trait FileOps: 'static {
     fn max_bytes(inode: &Inode<Self::Fs>) -> i64;
     /// Whether direct reads go to the device; otherwise they are served through the page cache.
     fn direct(inode: &Inode<Self::Fs>) -> bool;
-    /// Whether the file may be opened.
-    fn open(_inode: &Inode<Self::Fs>) -> Result {
+    /// Whether the file may be opened. May sleep.
+    fn open(_file: &OpenFile<Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+    /// The file is closed for the last time: the last use of it. May sleep.
+    fn release(_file: &OpenFile<Self::Fs>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+    /// Why write(2) fails. With this operation shared mappings cannot be made writable either
+    /// (EINVAL); without it, write(2) and mappings of a file that was opened for writing would do
+    /// as if nothing were missing. fallocate(2) gives EOPNOTSUPP as long as nobody implements it.
+    fn refuse_write(_file: &OpenFile<Self::Fs>) -> Error {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
     /// Whether files of this file system can have fs-verity; its commands give EOPNOTSUPP if not.
     fn has_verity(inode: &Inode<Self::Fs>) -> bool;
     /// ioctl(2), but for fs-verity's commands; ENOTTY for one that is not known.
-    fn ioctl(inode: &Inode<Self::Fs>, cmd: u32, arg: UserArg) -> Result<isize>;
-    /// fsync(2) and fdatasync(2).
-    fn fsync(inode: &Inode<Self::Fs>) -> Result;
+    fn ioctl(file: &OpenFile<Self::Fs>, cmd: u32, arg: UserArg) -> Result<isize>;
+    /// fsync(2), fdatasync(2), and what else has to be on disk.
+    fn fsync(file: &OpenFile<Self::Fs>, what: Fsync) -> Result;
+}
+
+/// What has to be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the write path is being built on top of this")]
+pub(crate) struct Fsync {
+    /// The first byte of the file.
+    pub(crate) start: i64,
+    /// The last byte; `i64::MAX` for all.
+    pub(crate) end: i64,
+    /// Only what is needed to read the data again (fdatasync).
+    pub(crate) datasync: bool,
 }
 
 /// The argument of an ioctl: a user space address or a number.
@@ -84,9 +110,15 @@ impl<T: FileOps> FileVtable<T> {
         unlocked_ioctl: Some(ioctl::<T>),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: bindings::compat_ptr_ioctl,
-        mmap_prepare: Some(bindings::generic_file_mmap_prepare),
+        mmap_prepare: if T::HAS_REFUSE_WRITE {
+            Some(bindings::generic_file_readonly_mmap_prepare)
+        } else {
+            Some(bindings::generic_file_mmap_prepare)
+        },
+        write_iter: when!(T::HAS_REFUSE_WRITE, Self::refuse_write),
         open: Some(Self::open),
-        fsync: Some(Self::fsync),
+        release: when!(T::HAS_RELEASE, Self::release),
+        fsync: Some(fsync::<T>),
         get_unmapped_area: when!(
             cfg!(CONFIG_TRANSPARENT_HUGEPAGE),
             bindings::thp_get_unmapped_area
@@ -102,8 +134,8 @@ impl<T: FileOps> FileVtable<T> {
     /// For the kernel only, with the arguments that this operation is documented to get.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         if T::HAS_OPEN {
-            // SAFETY: the VFS holds the inode.
-            if let Err(e) = T::open(unsafe { Inode::from_raw(inode) }) {
+            // SAFETY: the VFS holds the file, which has its inode and path.
+            if let Err(e) = T::open(unsafe { OpenFile::from_raw(file) }) {
                 return e.to_errno();
             }
         }
@@ -116,6 +148,26 @@ impl<T: FileOps> FileVtable<T> {
             (*file).f_mode |= bindings::FMODE_NOWAIT | bindings::FMODE_CAN_ODIRECT;
             bindings::generic_file_open(inode, file)
         }
+    }
+
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: the VFS calls this before it lets go of inode and path.
+        T::release(unsafe { OpenFile::from_raw(file) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    unsafe extern "C" fn refuse_write(
+        iocb: *mut bindings::kiocb,
+        _from: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: the VFS passes a valid request, which holds its file.
+        T::refuse_write(unsafe { OpenFile::from_raw((*iocb).ki_filp) }).to_errno() as isize
     }
 
     /// # Safety
@@ -204,19 +256,26 @@ impl<T: FileOps> FileVtable<T> {
             bindings::vfs_setpos(file, found, max)
         }
     }
+}
 
-    /// # Safety
-    ///
-    /// For the kernel only, with the arguments that this operation is documented to get.
-    unsafe extern "C" fn fsync(
-        file: *mut bindings::file,
-        _start: i64,
-        _end: i64,
-        _datasync: c_int,
-    ) -> c_int {
-        // SAFETY: the VFS holds the file, and the file its inode.
-        from_result(|| T::fsync(unsafe { Inode::from_raw((*file).f_inode) }).map(|()| 0))
-    }
+/// `fsync`, of files and directories.
+///
+/// # Safety
+///
+/// For the kernel only, with the arguments that this operation is documented to get.
+pub(super) unsafe extern "C" fn fsync<T: FileOps>(
+    file: *mut bindings::file,
+    start: i64,
+    end: i64,
+    datasync: c_int,
+) -> c_int {
+    let what = Fsync {
+        start,
+        end,
+        datasync: datasync != 0,
+    };
+    // SAFETY: the VFS holds the file.
+    from_result(|| T::fsync(unsafe { OpenFile::from_raw(file) }, what).map(|()| 0))
 }
 
 /// `unlocked_ioctl`, of files and directories.
@@ -229,10 +288,10 @@ pub(super) unsafe extern "C" fn ioctl<T: FileOps>(
     cmd: c_uint,
     arg: c_ulong,
 ) -> c_long {
-    // SAFETY: the VFS holds the file, and the file its inode.
-    let inode = unsafe { Inode::from_raw((*file).f_inode) };
+    // SAFETY: the VFS holds the file.
+    let this = unsafe { OpenFile::<T::Fs>::from_raw(file) };
     if nr::is_verity(cmd) {
-        if !T::has_verity(inode) {
+        if !T::has_verity(this.inode()) {
             return EOPNOTSUPP.to_errno() as c_long;
         }
         let arg = ptr::with_exposed_provenance_mut::<c_void>(arg);
@@ -246,7 +305,7 @@ pub(super) unsafe extern "C" fn ioctl<T: FileOps>(
         };
         return ret as c_long;
     }
-    let ret: Result<isize> = T::ioctl(inode, cmd, UserArg(arg));
+    let ret: Result<isize> = T::ioctl(this, cmd, UserArg(arg));
     match ret {
         Ok(n) => n as c_long,
         Err(e) => e.to_errno() as c_long,

@@ -143,6 +143,25 @@ impl FsContext {
         unsafe { (*self.as_raw()).sb_flags_mask & bindings::SB_RDONLY as c_uint != 0 }
     }
 
+    /// Makes what is being mounted or remounted read-only, or not, whatever was asked for. The VFS
+    /// applies it when the operation has succeeded; while [`ContextOps::fill`] runs,
+    /// [`NewSuper::force_rdonly`] is what counts. In a remount `false` only takes back a `true`:
+    /// what the VFS has to do for a mount to become writable, it does for one that asks.
+    #[allow(dead_code, reason = "the write path is being built on top of this")]
+    pub(crate) fn set_rdonly(&mut self, rdonly: bool) {
+        let bit = bindings::SB_RDONLY as c_uint;
+        // SAFETY: words of a valid context that we are the only user of.
+        unsafe {
+            let fc = self.as_raw();
+            (*fc).sb_flags_mask |= bit;
+            if rdonly {
+                (*fc).sb_flags |= bit;
+            } else {
+                (*fc).sb_flags &= !bit;
+            }
+        }
+    }
+
     /// Reports why the operation fails.
     #[cold]
     pub(crate) fn error(&self, args: fmt::Arguments<'_>) {

@@ -9,7 +9,7 @@
 use super::{
     bindings,
     fs_context::{self, ContextOps},
-    inode::{Inode, InodeCache},
+    inode::{Eviction, Inode, InodeCache},
     super_block::{self, SuperBlock},
     surfaces::TypeDirs,
 };
@@ -37,9 +37,16 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     /// The part of [`Self::Inode`] that `readlink` may copy to user space: offset and length in
     /// bytes. Hardened usercopy refuses any other.
     const LINK_BYTES: (usize, usize);
-    /// Releases what [`Self::Inode`] holds and an RCU callback may not release; called once, when
-    /// the inode is evicted: no page cache, no users. May sleep.
-    fn evict(inode: &Inode<Self>);
+    /// The inode leaves memory: called once, when its page cache is empty and it has no users.
+    ///
+    /// Releases what [`Self::Inode`] holds and an RCU callback may not release, and, if the inode
+    /// is [deleted](Eviction::Deleted), what it has on disk. Until this returns nobody can have
+    /// the inode's number: who asks for it waits. Nothing holds off a freeze of the file system
+    /// here: a deletion takes [`SuperBlock::start_intwrite`], unless the task has a handle.
+    /// May sleep.
+    ///
+    /// [`SuperBlock::start_intwrite`]: super::super_block::SuperBlock::start_intwrite
+    fn evict(inode: &Inode<Self>, why: Eviction);
     /// As [`Owner::aborted`](super::jbd2::Owner::aborted), of a journal in one of its inodes.
     fn journal_aborted(sb: &SuperBlock<Self>, error: Error);
 }

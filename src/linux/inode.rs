@@ -12,6 +12,7 @@
 use super::{
     bindings,
     fs_type::FileSystem,
+    inode_new::Held,
     inode_ops::{InodeOps, InodeVtable},
     mapping::{self, MappingOps},
     super_block::SuperBlock,
@@ -165,6 +166,21 @@ impl<F: FileSystem> Inode<F> {
     }
 }
 
+/// The private data of an inode, exclusively.
+///
+/// # Safety
+///
+/// `raw` must be an inode of a superblock of `F`, and nobody else may have a reference to its
+/// private data, or make one, for `'a`.
+#[inline]
+pub(super) unsafe fn data_of<'a, F: FileSystem>(
+    raw: *mut bindings::inode,
+) -> Pin<&'a mut F::Inode> {
+    // SAFETY: inodes of `F` are the first member of a `Slot<F>`, which `alloc` initialised and
+    // which does not move until it is freed; exclusive by contract.
+    unsafe { Pin::new_unchecked(&mut (*raw.cast::<Slot<F>>()).data) }
+}
+
 /// What `iget` found.
 pub(crate) enum Got<F: FileSystem> {
     /// An inode that was in the cache.
@@ -184,7 +200,8 @@ impl<F: FileSystem> Got<F> {
         // built by `alloc`.
         unsafe {
             if bindings::inode_state_read_once(raw) & bindings::inode_state_flags_enum_I_NEW != 0 {
-                Self::New(NewInode(NonNull::new_unchecked(raw), PhantomData))
+                // INVARIANT: the flag is set for us alone, and the reference is ours.
+                Self::New(NewInode(Held::new(NonNull::new_unchecked(raw))))
             } else {
                 Self::Cached(ARef::from_raw(NonNull::new_unchecked(raw.cast())))
             }
@@ -192,12 +209,9 @@ impl<F: FileSystem> Got<F> {
     }
 }
 
-/// An inode that is being read from disk. Dropping it unfinished makes it bad and lets it go.
-///
-/// # Invariants
-///
-/// The inode is in state `I_NEW`, and we own one reference.
-pub(crate) struct NewInode<F: FileSystem>(NonNull<bindings::inode>, PhantomData<F>);
+/// An inode that is being read from disk, or made: see [`super::inode_new`]. What becomes of one
+/// that is dropped unfinished is described there.
+pub(crate) struct NewInode<F: FileSystem>(pub(super) Held<F>);
 
 /// Finds the text of a symbolic link in an inode's private data.
 pub(crate) type LinkText<T> = for<'a> fn(Pin<&'a mut T>) -> Option<&'a CStr>;
@@ -231,16 +245,16 @@ pub(crate) struct Attributes {
 }
 
 impl<F: FileSystem> NewInode<F> {
-    fn as_raw(&self) -> *mut bindings::inode {
+    pub(super) fn as_raw(&self) -> *mut bindings::inode {
         self.0.as_ptr()
     }
 
     /// The private data, exclusively ours until the inode is finished.
     #[inline]
     pub(crate) fn data_mut(&mut self) -> Pin<&mut F::Inode> {
-        // SAFETY: the slot was initialised by `alloc` and does not move until it is freed; by the
-        // type invariant nobody else uses the inode yet.
-        unsafe { Pin::new_unchecked(&mut (*self.as_raw().cast::<Slot<F>>()).data) }
+        // SAFETY: by the invariant of `Held` nobody else uses the inode yet, and no `&Inode` leads
+        // to it before `seal` or `finish` has consumed `self`.
+        unsafe { data_of::<F>(self.as_raw()) }
     }
 
     /// Sets the attributes.
@@ -339,22 +353,7 @@ impl<F: FileSystem> NewInode<F> {
     /// Opens the inode to everybody.
     #[inline]
     pub(crate) fn finish(self) -> ARef<Inode<F>> {
-        let raw = self.0;
-        mem::forget(self);
-        // SAFETY: we own the reference and the `I_NEW` state, and give up both: the first to the
-        // result, the second here.
-        unsafe {
-            bindings::unlock_new_inode(raw.as_ptr());
-            ARef::from_raw(raw.cast())
-        }
-    }
-}
-
-impl<F: FileSystem> Drop for NewInode<F> {
-    fn drop(&mut self) {
-        // SAFETY: by the type invariant; marks the inode bad, wakes the waiters, drops our
-        // reference.
-        unsafe { bindings::iget_failed(self.as_raw()) };
+        self.0.unlock()
     }
 }
 
@@ -475,9 +474,25 @@ pub(super) unsafe extern "C" fn evict<F: FileSystem>(inode: *mut bindings::inode
     // itself if there were no such operation.
     unsafe {
         bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
-        F::evict(Inode::from_raw(inode));
+        let deleted = (*inode).__bindgen_anon_1.i_nlink == 0 && !bindings::is_bad_inode(inode);
+        let why = if deleted {
+            Eviction::Deleted
+        } else {
+            Eviction::Forgotten
+        };
+        F::evict(Inode::from_raw(inode), why);
         bindings::clear_inode(inode);
     }
+}
+
+/// Why an inode is evicted from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    /// Nobody needs it in memory: it is on disk as it was last written, or it is not there at all
+    /// (it could not be read or made).
+    Forgotten,
+    /// Its last name and its last user are gone: what it has on disk is to be freed.
+    Deleted,
 }
 
 /// Inode flags of the VFS (`i_flags`).
@@ -490,4 +505,7 @@ pub(crate) mod vfs_flags {
     pub(crate) const S_NOATIME: u32 = bindings::S_NOATIME;
     pub(crate) const S_DIRSYNC: u32 = bindings::S_DIRSYNC;
     pub(crate) const S_VERITY: u32 = bindings::S_VERITY;
+    /// A directory that is no more.
+    #[allow(dead_code, reason = "the write path is being built on top of this")]
+    pub(crate) const S_DEAD: u32 = bindings::S_DEAD;
 }

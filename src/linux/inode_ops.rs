@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Operations on inodes: the trait that a file system implements, and the C table made of it.
+//!
+//! The C side of the operations that read is here, that of the others in [`super::namei_ops`].
 
 use super::{
     bindings,
-    dentry::{self, Dentry},
+    dentry::{self, Dentry, Instantiated, Negative},
     fileattr::FileAttr,
     fs_type::FileSystem,
+    idmap::Idmap,
     inode::Inode,
     link::DelayedLink,
+    namei_ops::{Rename, Tmpfile},
+    setattr::SetAttr,
     stat::KStat,
     xattr::ListBuffer,
 };
@@ -68,6 +73,114 @@ pub(crate) trait InodeOps: 'static {
     fn fileattr_get(_inode: &Inode<Self::Fs>, _out: &mut FileAttr<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    // What changes something: i_rwsem is held exclusively, of each directory and each inode that
+    // is an argument; write access to the mount is held; the checks of the VFS are done. All of
+    // them may sleep.
+
+    /// Makes a regular file of `mode` with the name `name` in `dir`.
+    fn create<'a>(
+        _idmap: Idmap<'_>,
+        _dir: &Inode<Self::Fs>,
+        _name: Negative<'a, Self::Fs>,
+        _mode: u16,
+    ) -> Result<Instantiated<'a>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Gives `inode`, which is no directory, the name `name` in `dir`. Its link count is 0 if it
+    /// was opened with O_TMPFILE.
+    fn link<'a>(
+        _inode: &Inode<Self::Fs>,
+        _dir: &Inode<Self::Fs>,
+        _name: Negative<'a, Self::Fs>,
+    ) -> Result<Instantiated<'a>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Removes the name `name` of `inode`, which is no directory, from `dir`.
+    fn unlink(
+        _dir: &Inode<Self::Fs>,
+        _name: &Dentry<Self::Fs>,
+        _inode: &Inode<Self::Fs>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a symbolic link to `target` (no NUL, 1 byte or more).
+    fn symlink<'a>(
+        _idmap: Idmap<'_>,
+        _dir: &Inode<Self::Fs>,
+        _name: Negative<'a, Self::Fs>,
+        _target: &[u8],
+    ) -> Result<Instantiated<'a>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a directory of `mode`.
+    fn mkdir<'a>(
+        _idmap: Idmap<'_>,
+        _dir: &Inode<Self::Fs>,
+        _name: Negative<'a, Self::Fs>,
+        _mode: u16,
+    ) -> Result<Instantiated<'a>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Removes the empty directory `inode`.
+    ///
+    /// Errors: ENOTEMPTY, among others.
+    fn rmdir(_dir: &Inode<Self::Fs>, _name: &Dentry<Self::Fs>, _inode: &Inode<Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a device node, FIFO or socket of `mode`, which says which; `rdev` is major and minor
+    /// number of a device.
+    fn mknod<'a>(
+        _idmap: Idmap<'_>,
+        _dir: &Inode<Self::Fs>,
+        _name: Negative<'a, Self::Fs>,
+        _mode: u16,
+        _rdev: (u32, u32),
+    ) -> Result<Instantiated<'a>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Renames; the dentries follow when this has succeeded.
+    fn rename(_args: &Rename<'_, Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a regular file of `mode` without a name for `file`, as one of `dir`'s would be made.
+    fn tmpfile<'a>(
+        _idmap: Idmap<'_>,
+        _dir: &Inode<Self::Fs>,
+        _file: Tmpfile<'a, Self::Fs>,
+        _mode: u16,
+    ) -> Result<Instantiated<'a>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// chmod, chown, utimes and truncate. Without this the VFS changes the inode in memory only.
+    fn setattr(_attr: &mut SetAttr<'_, Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sets the ACL of a kind, or removes it; see [`super::acl`].
+    fn set_acl(
+        _idmap: Idmap<'_>,
+        _name: &Dentry<Self::Fs>,
+        _inode: &Inode<Self::Fs>,
+        _acl: Option<&super::acl::Acl>,
+        _kind: super::acl::AclKind,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Sets the flags of chattr and FS_IOC_FSSETXATTR; what generic code can check, it has.
+    fn fileattr_set(_idmap: Idmap<'_>, _inode: &Inode<Self::Fs>, _wanted: &FileAttr<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 pub(super) struct InodeVtable<T: InodeOps>(PhantomData<T>);
@@ -93,6 +206,20 @@ impl<T: InodeOps> InodeVtable<T> {
         get_inode_acl: when!(T::HAS_GET_ACL, Self::get_inode_acl),
         fiemap: when!(T::HAS_FIEMAP, Self::fiemap),
         fileattr_get: when!(T::HAS_FILEATTR_GET, Self::fileattr_get),
+        create: when!(T::HAS_CREATE, Self::create),
+        link: when!(T::HAS_LINK, Self::link),
+        unlink: when!(T::HAS_UNLINK, Self::unlink),
+        symlink: when!(T::HAS_SYMLINK, Self::symlink),
+        mkdir: when!(T::HAS_MKDIR, Self::mkdir),
+        rmdir: when!(T::HAS_RMDIR, Self::rmdir),
+        mknod: when!(T::HAS_MKNOD, Self::mknod),
+        rename: when!(T::HAS_RENAME, Self::rename),
+        tmpfile: when!(T::HAS_TMPFILE, Self::tmpfile),
+        setattr: when!(T::HAS_SETATTR, Self::setattr),
+        set_acl: when!(T::HAS_SET_ACL, Self::set_acl),
+        fileattr_set: when!(T::HAS_FILEATTR_SET, Self::fileattr_set),
+        // `update_time` stays absent: the VFS changes the times and reports the inode dirty, which
+        // is what the format needs.
         // SAFETY: a table of optional function pointers; all-zero means none.
         ..unsafe { MaybeUninit::zeroed().assume_init() }
     };

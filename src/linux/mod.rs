@@ -6,6 +6,8 @@
 //! file system implements; [`fs_type::FileSystem`] ties their types together.
 
 pub(crate) mod acl;
+pub(crate) mod acl_change;
+pub(crate) mod background;
 pub(crate) mod bdev;
 pub(crate) mod bindings;
 pub(crate) mod buffer;
@@ -23,7 +25,10 @@ pub(crate) mod folio;
 pub(crate) mod fs_context;
 pub(crate) mod fs_type;
 pub(crate) mod fserror;
+pub(crate) mod idmap;
 pub(crate) mod inode;
+pub(crate) mod inode_edit;
+pub(crate) mod inode_new;
 pub(crate) mod inode_ops;
 pub(crate) mod ioctl;
 pub(crate) mod iomap;
@@ -37,7 +42,9 @@ pub(crate) mod link;
 pub(crate) mod maple;
 pub(crate) mod mapping;
 pub(crate) mod mbcache;
+pub(crate) mod namei_ops;
 pub(crate) mod nofs;
+pub(crate) mod open_file;
 pub(crate) mod panic;
 pub(crate) mod percpu;
 pub(crate) mod proc;
@@ -46,9 +53,13 @@ pub(crate) mod ratelimit;
 pub(crate) mod readahead;
 pub(crate) mod rwsem;
 pub(crate) mod sched;
+pub(crate) mod security;
 pub(crate) mod seqcount;
+pub(crate) mod setattr;
 pub(crate) mod stat;
 pub(crate) mod super_block;
+pub(crate) mod super_ops;
+pub(crate) mod super_write;
 pub(crate) mod surfaces;
 pub(crate) mod sysfs;
 #[cfg(CONFIG_KUNIT = "y")]

@@ -10,23 +10,17 @@
 //! any inode, dentry or file of the superblock.
 
 use super::{
+    background::Background,
     bdev::{ClaimedDevice, Keeper},
     bindings,
-    dentry::Dentry,
     fs_type::{FileSystem, Registration},
     inode::{self, Inode},
     jbd2,
-    stat::StatFs,
+    super_ops::{SuperOps, SuperVtable},
     surfaces::{Slot, SuperSurfaces},
 };
-use core::{fmt::Write as _, marker::PhantomData, mem::MaybeUninit};
-use kernel::{
-    error::{from_result, to_result, VTABLE_DEFAULT_ERROR},
-    prelude::*,
-    seq_file::SeqFile,
-    sync::aref::ARef,
-    types::Opaque,
-};
+use core::{fmt::Write as _, marker::PhantomData};
+use kernel::{error::to_result, prelude::*, sync::aref::ARef, types::Opaque};
 
 /// A mounted file system of type `F`.
 ///
@@ -79,12 +73,23 @@ impl<F: FileSystem> SuperBlock<F> {
         }
     }
 
+    /// The item that does background work.
+    pub(super) fn background(&self) -> &Background<F> {
+        // SAFETY: by the type invariant the pointer is valid; it lives as long as the superblock.
+        unsafe { &(*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).background }
+    }
+
+    /// The place of the journal.
+    pub(super) fn kept_journal(&self) -> &jbd2::Kept<F> {
+        // SAFETY: as above.
+        unsafe { &(*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).journal }
+    }
+
     /// The journal that [`Published::keep_journal`] was given, until the last unmount.
     #[inline]
     #[allow(dead_code, reason = "for the write path, which is being built")]
     pub(crate) fn journal(&self) -> Option<&jbd2::LoadedJournal<'_, jbd2::OfSuper<F>>> {
-        // SAFETY: by the type invariant the private data is valid.
-        unsafe { &(*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).journal }.get()
+        self.kept_journal().get()
     }
 
     /// The short name of the device, for messages.
@@ -169,6 +174,8 @@ struct Private<F: FileSystem> {
     info: F::Super,
     surfaces: Slot<F>,
     journal_device: Keeper,
+    #[pin]
+    background: Background<F>,
     journal: jbd2::Kept<F>,
 }
 
@@ -334,12 +341,16 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
         info: F::Super,
         facts: &SuperFacts,
     ) -> Result<Published<'a, F>> {
+        let raw = self.raw;
         let info = KBox::pin_init(
             try_pin_init!(Private::<F> {
                 info,
                 surfaces: Slot::new(),
                 // SAFETY: `kill_sb` drops this, the VFS frees the superblock after that.
                 journal_device: unsafe { Keeper::new() },
+                // SAFETY: nobody can start anything before this function returns; `kill_sb` stops
+                // it before it drops this.
+                background <- unsafe { Background::new::<T>(raw) },
                 journal: jbd2::Kept::new(),
             }? Error),
             GFP_KERNEL,
@@ -422,6 +433,23 @@ where
         }
     }
 
+    /// Makes the superblock writable, or not, while the mount is not complete: orphans are cleaned
+    /// up on a read-only mount as well. Afterwards only a remount changes this.
+    #[allow(dead_code, reason = "the write path is being built on top of this")]
+    pub(crate) fn set_rdonly(&mut self, rdonly: bool) {
+        // SAFETY: by the type invariant the mount is not complete, and the VFS changes the flags
+        // of such a superblock only at the hands of the mount. Racy readers see one or the other.
+        unsafe {
+            let flags = &raw mut (*self.0.as_raw()).s_flags;
+            let others = flags.read_volatile() & !bindings::SB_RDONLY;
+            flags.write_volatile(if rdonly {
+                others | bindings::SB_RDONLY
+            } else {
+                others
+            });
+        }
+    }
+
     /// Exchanges the private data for `info`, and the facts for `facts`.
     ///
     /// Errors: EBUSY while an inode is in memory.
@@ -443,107 +471,12 @@ where
     }
 }
 
-/// Operations on a superblock. Absent ones stay NULL, which the VFS gives a meaning of its own.
-#[vtable]
-pub(crate) trait SuperOps: 'static {
-    /// The file system.
-    type Fs: FileSystem;
-    /// Handlers for extended attributes.
-    const XATTR: super::xattr::HandlerTable;
-    /// Operations for files with fs-verity.
-    const VERITY: *const bindings::fsverity_operations;
-    /// Operations for file handles.
-    const EXPORT: *const bindings::export_operations;
-
-    /// Fills in `statfs`. May sleep.
-    fn statfs(sb: &SuperBlock<Self::Fs>, out: &mut StatFs) -> Result;
-    /// Prints the mount options after the generic ones, each as `,name[=value]`.
-    fn show_options(sb: &SuperBlock<Self::Fs>, out: &SeqFile) -> Result;
-    /// Called at the last unmount, after the inodes are gone and before the device is released.
-    /// Whatever else uses the journal must have ended when it returns.
-    fn put_super(sb: &SuperBlock<Self::Fs>);
-    /// Called after that if there was a journal, with what closing it has come to: everything is
-    /// in its place on the device, or (EIO) the journal had to be given up.
-    fn journal_closed(_sb: &SuperBlock<Self::Fs>, _result: Result) {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-}
-
 /// Forgets what is in the buffer cache of the device, and above all that it was verified: the
 /// cache stays for as long as anybody has the device open, and others may write to it.
 pub(super) fn forget_buffers(device: super::buffer::Device<'_>) {
     // A failed write has been reported to whoever asked for it.
     let _ = device.sync();
     device.invalidate();
-}
-
-struct SuperVtable<T: SuperOps>(PhantomData<T>);
-
-impl<T: SuperOps> SuperVtable<T> {
-    const TABLE: bindings::super_operations = bindings::super_operations {
-        alloc_inode: Some(inode::alloc::<T::Fs>),
-        free_inode: Some(inode::free::<T::Fs>),
-        evict_inode: Some(inode::evict::<T::Fs>),
-        put_super: Some(Self::put_super),
-        statfs: Some(Self::statfs),
-        show_options: Some(Self::show_options),
-        // SAFETY: a table of optional function pointers; all-zero means none.
-        ..unsafe { MaybeUninit::zeroed().assume_init() }
-    };
-
-    /// # Safety
-    ///
-    /// For the kernel only, with the arguments that this operation is documented to get.
-    unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
-        // SAFETY: the VFS calls this with a superblock that had a root, so it was published.
-        let sb = unsafe { SuperBlock::<T::Fs>::from_raw(sb) };
-        T::put_super(sb);
-        // SAFETY: the private data is valid. No inode, dentry or file is left, and `T::put_super`
-        // has ended whatever else there was.
-        let closed = unsafe {
-            (*(*sb.as_raw()).s_fs_info.cast::<Private<T::Fs>>())
-                .journal
-                .close()
-        };
-        if let Some(result) = closed {
-            if T::HAS_JOURNAL_CLOSED {
-                T::journal_closed(sb, result);
-            }
-        }
-        forget_buffers(sb.device());
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel only, with the arguments that this operation is documented to get.
-    unsafe extern "C" fn statfs(
-        dentry: *mut bindings::dentry,
-        buf: *mut kernel::bindings::kstatfs,
-    ) -> kernel::ffi::c_int {
-        // SAFETY: the dentry is held by the caller and belongs to a mounted superblock of ours.
-        let sb = unsafe { Dentry::<T::Fs>::from_raw(dentry) }.super_block();
-        from_result(|| {
-            // SAFETY: the caller's buffer, zeroed by it.
-            T::statfs(sb, unsafe { StatFs::from_raw(buf.cast()) })?;
-            Ok(0)
-        })
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel only, with the arguments that this operation is documented to get.
-    unsafe extern "C" fn show_options(
-        seq: *mut kernel::bindings::seq_file,
-        root: *mut bindings::dentry,
-    ) -> kernel::ffi::c_int {
-        // SAFETY: as above.
-        let sb = unsafe { Dentry::<T::Fs>::from_raw(root) }.super_block();
-        from_result(|| {
-            // SAFETY: the seq_file is the caller's alone during this call.
-            T::show_options(sb, unsafe { SeqFile::from_raw(seq) })?;
-            Ok(0)
-        })
-    }
 }
 
 /// `kill_sb`: shuts the superblock down, releases its device, then frees the private data.
@@ -555,8 +488,12 @@ pub(super) unsafe extern "C" fn kill_sb<F: FileSystem>(sb: *mut bindings::super_
     // SAFETY: the VFS hands us the last reference, with s_umount held.
     let info = unsafe { (*sb).s_fs_info };
     if !info.is_null() {
-        // SAFETY: `publish` put it there. First of all, nobody may look any more.
-        unsafe { (*info.cast::<Private<F>>()).surfaces.clear() };
+        // SAFETY: `publish` put it there. First of all, nobody may look any more, and nothing goes
+        // on by itself.
+        unsafe {
+            (*info.cast::<Private<F>>()).surfaces.clear();
+            (*info.cast::<Private<F>>()).background.stop();
+        }
         // SAFETY: the VFS calls `put_super` for a superblock that has a root. One without has not
         // been mounted: nobody but its mount has used the journal, and that has failed.
         if unsafe { (*sb).s_root.is_null() } {

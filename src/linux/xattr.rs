@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Extended attributes: reading one, and listing the names of all.
+//! Extended attributes: reading and setting one, and listing the names of all.
 //!
 //! The VFS finds the handler of an attribute by the prefix of its name and passes the rest of the
-//! name on. A file system says which prefixes it has ([`XattrOps::PREFIXES`]) and reads a value
-//! ([`XattrOps::get`]); [`HandlerTable`] is the C table made from that. The handlers have no
-//! `set` yet: the VFS answers EROFS on a read-only mount before it looks for one.
+//! name on. A file system says which prefixes it has ([`XattrOps::PREFIXES`]), reads a value
+//! ([`XattrOps::get`]) and sets it ([`XattrOps::set`]); [`HandlerTable`] is the C table made from
+//! that. Without `set` the VFS answers EOPNOTSUPP; on a read-only mount EROFS, before it looks.
 //!
-//! `system.posix_acl_*` does not come here: the VFS reads these through `get_inode_acl` (see
-//! [`super::acl`]) and turns them into their user-space form itself.
+//! `system.posix_acl_*` does not come here: the VFS reads these through `get_inode_acl` and sets
+//! them through `set_acl` (see [`super::acl`]), and turns them into their user-space form itself.
 //!
-//! Both operations are two in one: without a buffer they only measure. [`ListBuffer`] hides that
+//! Reading and listing are two in one: without a buffer they only measure. [`ListBuffer`] hides that
 //! from the file system; a value's length is returned apart from the value.
 
-use super::{bindings, cstr, fs_type::FileSystem, inode::Inode};
+use super::{bindings, cstr, fs_type::FileSystem, idmap::Idmap, inode::Inode, inode_ops::when};
 use core::{
     marker::PhantomData,
     mem::MaybeUninit,
@@ -21,7 +21,7 @@ use core::{
     slice,
 };
 use kernel::{
-    error::from_result,
+    error::{from_result, VTABLE_DEFAULT_ERROR},
     ffi::{c_char, c_int, c_void},
     prelude::*,
 };
@@ -34,7 +34,8 @@ pub(crate) struct Prefix {
     pub(crate) index: u8,
 }
 
-/// Reads extended attributes.
+/// Reads and sets extended attributes.
+#[vtable]
 pub(crate) trait XattrOps: 'static {
     /// The file system.
     type Fs: FileSystem;
@@ -53,6 +54,49 @@ pub(crate) trait XattrOps: 'static {
         name: &[u8],
         out: Option<&mut ValueBuffer<'_>>,
     ) -> Result<usize>;
+
+    /// Gives attribute `name` in the name space `index` the value `value`, which may be empty, or
+    /// removes it. i_rwsem is held exclusively. May sleep.
+    ///
+    /// Errors: EEXIST, ENODATA as `existing` says, ENODATA if there is nothing to remove, ENOSPC,
+    /// EOPNOTSUPP if the name space is switched off.
+    fn set(
+        _idmap: Idmap<'_>,
+        _inode: &Inode<Self::Fs>,
+        _index: u8,
+        _name: &[u8],
+        _value: Option<&[u8]>,
+        _existing: Existing,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// What an attribute that is being set has to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// No attribute of the name (`XATTR_CREATE`), else EEXIST.
+    Forbidden,
+    /// One (`XATTR_REPLACE`), else ENODATA.
+    Required,
+    /// Either.
+    Any,
+}
+
+impl Existing {
+    /// From the flags of setxattr(2), where the VFS refuses others; both together cannot be met,
+    /// and are taken as the first, as ext4 does.
+    fn from_flags(flags: c_int) -> Self {
+        // CAST: two bits.
+        let flags = flags as u32;
+        if flags & bindings::XATTR_CREATE != 0 {
+            Self::Forbidden
+        } else if flags & bindings::XATTR_REPLACE != 0 {
+            Self::Required
+        } else {
+            Self::Any
+        }
+    }
 }
 
 /// The most prefixes that a table can hold.
@@ -93,6 +137,7 @@ impl<T: XattrOps> Handlers<T> {
             all[i].prefix = T::PREFIXES[i].prefix.to_bytes_with_nul().as_ptr().cast();
             all[i].flags = T::PREFIXES[i].index as c_int;
             all[i].get = Some(Self::get);
+            all[i].set = when!(T::HAS_SET, Self::set);
             i += 1;
         }
         all
@@ -140,6 +185,39 @@ impl<T: XattrOps> Handlers<T> {
                 }
             }?;
             Ok(c_int::try_from(len)?)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    unsafe extern "C" fn set(
+        handler: *const bindings::xattr_handler,
+        idmap: *mut bindings::mnt_idmap,
+        _dentry: *mut bindings::dentry,
+        inode: *mut bindings::inode,
+        name: *const c_char,
+        value: *const c_void,
+        size: usize,
+        flags: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: as in `get`. A value that is there has `size` bytes, which belong to the
+            // caller and do not change; without one the attribute is to go.
+            unsafe {
+                let value = NonNull::new(value.cast_mut().cast::<u8>())
+                    .map(|value| slice::from_raw_parts(value.as_ptr(), size));
+                T::set(
+                    Idmap::from_raw(idmap),
+                    Inode::<T::Fs>::from_raw(inode),
+                    // CAST: `HANDLERS` put a byte there.
+                    (*handler).flags as u8,
+                    cstr::bytes_of(name),
+                    value,
+                    Existing::from_flags(flags),
+                )?;
+            }
+            Ok(0)
         })
     }
 }
@@ -261,6 +339,14 @@ impl ListBuffer<'_> {
 #[kunit_tests(rext4_xattr_buffers)]
 mod tests {
     use super::*;
+
+    /// The flags of setxattr(2).
+    #[test]
+    fn existing() {
+        assert_eq!(Existing::from_flags(0), Existing::Any);
+        assert_eq!(Existing::from_flags(1), Existing::Forbidden);
+        assert_eq!(Existing::from_flags(2), Existing::Required);
+    }
 
     /// Values are appended as long as they fit, and not in part.
     #[test]
