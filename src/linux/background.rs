@@ -15,7 +15,9 @@
 
 #![allow(dead_code, reason = "the write path is being built on top of this")]
 
-use super::{bindings, fs_type::FileSystem, super_block::SuperBlock, super_ops::SuperOps};
+use super::{
+    bindings, fs_type::FileSystem, inode_ops::when, super_block::SuperBlock, super_ops::SuperOps,
+};
 use core::{
     marker::PhantomData,
     sync::atomic::{AtomicBool, Ordering},
@@ -59,7 +61,7 @@ impl<F: FileSystem> Background<F> {
                 unsafe {
                     bindings::init_work_with_key(
                         &raw mut (*place).work,
-                        Some(run::<T>),
+                        Step::<T>::RUN,
                         false,
                         c"rext4 background".as_char_ptr(),
                         static_lock_class!().as_ptr(),
@@ -86,7 +88,8 @@ impl<F: FileSystem> Background<F> {
         if !self.present {
             return;
         }
-        // SAFETY: by the type invariant. The queue is the kernel's own and always there. Once
+        // SAFETY: by the type invariant. The queue is the kernel's own and always there. The
+        // item has a function, since there is something to do. Once
         // `stop` has been called the item is disabled and the call does nothing.
         unsafe {
             bindings::mod_delayed_work_on(
@@ -100,6 +103,9 @@ impl<F: FileSystem> Background<F> {
 
     /// Ends the work until it is started again; waits for a step that runs.
     fn pause(&self) {
+        if !self.present {
+            return;
+        }
         self.stopping.store(true, Ordering::Relaxed);
         // SAFETY: by the type invariant; may sleep.
         unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
@@ -107,6 +113,10 @@ impl<F: FileSystem> Background<F> {
 
     /// Ends the work for good; waits for a step that runs. May be called again.
     pub(super) fn stop(&self) {
+        if !self.present {
+            // Never queued; and the kernel has an opinion on items without a function.
+            return;
+        }
         self.stopping.store(true, Ordering::Relaxed);
         // SAFETY: by the type invariant; may sleep. What is disabled is not queued again.
         unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
@@ -131,6 +141,13 @@ impl<F: FileSystem> SuperBlock<F> {
     pub(crate) fn is_stopping(&self) -> bool {
         self.background().stopping.load(Ordering::Relaxed)
     }
+}
+
+struct Step<T: SuperOps>(PhantomData<T>);
+
+impl<T: SuperOps> Step<T> {
+    /// The function of the item; one that is never queued has none.
+    const RUN: bindings::work_func_t = when!(T::HAS_BACKGROUND, run::<T>);
 }
 
 /// A step.

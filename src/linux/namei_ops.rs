@@ -313,12 +313,11 @@ impl<T: InodeOps> InodeVtable<T> {
                 _once: PhantomData,
             };
             let _: Instantiated<'_> = T::tmpfile(idmap, inode, wants, mode)?;
-            // SAFETY: the file is being opened, and its dentry has an inode now.
-            Ok(
-                unsafe {
-                    bindings::finish_open(file, (*file).__bindgen_anon_1.f_path.dentry, None)
-                },
-            )
+            // SAFETY: the file is being opened, and its dentry, which it holds, has an inode now.
+            let ret = unsafe {
+                bindings::finish_open(file, (*file).__bindgen_anon_1.f_path.dentry, None)
+            };
+            Ok(ret)
         })
     }
 
