@@ -39,7 +39,8 @@ pub(crate) trait FileOps: 'static {
     fn max_bytes(inode: &Inode<Self::Fs>) -> i64;
     /// Whether direct reads go to the device; otherwise they are served through the page cache.
     fn direct(inode: &Inode<Self::Fs>) -> bool;
-    /// Whether the file may be opened. May sleep.
+    /// Whether the file may be opened. May sleep. The task may hold write access to the mount (an
+    /// open that makes the file does, others do not).
     fn open(_file: &OpenFile<Self::Fs>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -47,9 +48,9 @@ pub(crate) trait FileOps: 'static {
     fn release(_file: &OpenFile<Self::Fs>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
-    /// Why write(2) fails. With this operation shared mappings cannot be made writable either
-    /// (EINVAL); without it, write(2) and mappings of a file that was opened for writing would do
-    /// as if nothing were missing. fallocate(2) gives EOPNOTSUPP as long as nobody implements it.
+    /// Why write(2) fails. With this operation there are no shared mappings of a file that was
+    /// opened for writing either, not even for reading (EINVAL): they could become writable.
+    /// Without it, such mappings would do as if nothing were missing. fallocate(2) gives EOPNOTSUPP as long as nobody implements it.
     fn refuse_write(_file: &OpenFile<Self::Fs>) -> Error {
         build_error!(VTABLE_DEFAULT_ERROR)
     }

@@ -546,6 +546,11 @@ __rext4_helper void rext4_helper_sb_start_intwrite(struct super_block *sb)
 	sb_start_intwrite(sb);
 }
 
+__rext4_helper bool rext4_helper_sb_start_intwrite_trylock(struct super_block *sb)
+{
+	return sb_start_intwrite_trylock(sb);
+}
+
 __rext4_helper void rext4_helper_sb_end_intwrite(struct super_block *sb)
 {
 	sb_end_intwrite(sb);

@@ -56,7 +56,9 @@ impl<F: FileSystem> OpenFile<F> {
     }
 
     /// Write access to the file's mount, for ioctls that change something: files opened for
-    /// reading have none. Waits for a freeze to end.
+    /// reading have none. Waits for a freeze to end. Not in `open`: an open that makes a file has
+    /// such access already, and would wait for itself; see
+    /// [`SuperBlock::try_start_intwrite`](super::super_write).
     ///
     /// Errors: EROFS for a read-only mount.
     pub(crate) fn want_write(&self) -> Result<WriteAccess<'_, F>> {

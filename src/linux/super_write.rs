@@ -35,6 +35,18 @@ impl<F: FileSystem> SuperBlock<F> {
         }
     }
 
+    /// As [`start_intwrite`](Self::start_intwrite), unless that would have to wait. For what is
+    /// written on the occasion of an operation that need not write, such as open: whether the task
+    /// has a hold on writing then depends on how the file is opened, so it must not wait for one.
+    pub(crate) fn try_start_intwrite(&self) -> Option<IntWrite<'_, F>> {
+        // SAFETY: as above.
+        let held = unsafe { bindings::sb_start_intwrite_trylock(self.as_raw()) };
+        held.then(|| IntWrite {
+            sb: self,
+            _not_send: NotThreadSafe,
+        })
+    }
+
     /// Holds off a freeze unless there is one: for background work, which just waits for its next
     /// turn. What system calls bring has such a hold already.
     pub(crate) fn try_start_write(&self) -> Option<Write<'_, F>> {
