@@ -16,6 +16,11 @@ pub(crate) mod errors;
 pub(crate) mod export;
 pub(crate) mod fault;
 pub(crate) mod file;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
+pub(crate) mod handle;
 pub(crate) mod inode;
 pub(crate) mod io;
 pub(crate) mod ioctl;

@@ -9,12 +9,14 @@
 use super::{
     errors::Errors,
     fault::Fault,
+    handle::Emergency,
     meta::Meta,
     options::{Options, Toggles},
     vec, Sb,
 };
 use crate::{
     engine::{
+        credits::Shape,
         dir::DirFormat,
         extent_walk::ExtentTree,
         indirect_walk::IndirectMap,
@@ -81,6 +83,10 @@ pub(crate) struct SuperInfo {
     pub(crate) inode_readahead_blks: AtomicU32,
     /// Damage that was met since mounting.
     pub(crate) errors: Errors,
+    /// What the journal credits of operations depend on.
+    pub(crate) shape: Shape,
+    /// Why nothing can be changed any more.
+    pub(crate) emergency: Emergency,
 }
 
 impl SuperInfo {
@@ -244,6 +250,8 @@ impl SuperInfo {
                 .checked_sub(page_bits)
                 .filter(|order| *order > 0),
             inode_readahead_blks: AtomicU32::new(options.inode_readahead()),
+            shape: Shape::new(&geometry),
+            emergency: Emergency::none(),
             geometry,
             raw,
             toggles: AtomicU32::new(options.toggles().bits()),
