@@ -20,6 +20,11 @@ pub(crate) mod file;
     dead_code,
     reason = "the write path, which uses all of it, is being built"
 )]
+pub(crate) mod groups;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
 pub(crate) mod handle;
 pub(crate) mod inode;
 pub(crate) mod io;

@@ -38,6 +38,8 @@ pub(crate) enum Verified {
     Xattr = 3,
     /// A block of indirect pointers.
     Indirect = 4,
+    /// A bitmap of inodes.
+    InodeBitmap = 7,
 }
 
 impl Verified {
@@ -155,6 +157,7 @@ impl StateBit {
             Verified::Dir,
             Verified::Xattr,
             Verified::Indirect,
+            Verified::InodeBitmap,
         ];
         let bits = kinds
             .iter()

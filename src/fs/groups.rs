@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The groups of a file system that can be written: what is free where.
+//!
+//! Each group has a lock, its [`State`] behind it: the place of its descriptor, and from the first
+//! use on a map of its clusters (`engine::alloc`). Beside the locks there are counts per group and
+//! two indexes over all groups, which are read without any: who looks for space asks them where to
+//! look, and finds out under the group's lock. Sums over all groups are per-CPU counters, so that
+//! statfs is right at every moment and costs nothing to whoever allocates.
+//!
+//! A group whose bitmap or descriptor turns out to be damaged is reported once and not used any
+//! more: its counts and its place in the indexes become 0. The others go on.
+//!
+//! Lock order: a group's lock is the innermost of the file system's. It is held while write access
+//! to the bitmap and the descriptor is taken, which may wait for a commit to have written these
+//! blocks to the log. That is no cycle: what a commit does with a group's lock is done by its
+//! callbacks, after it has written everything.
+
+use super::{fault::Fault, meta::Meta, Sb};
+use crate::{
+    engine::{
+        alloc::{
+            index, metadata,
+            orlov::{GroupStats, Totals},
+            runs, GroupIndex, GroupMap, Run,
+        },
+        source::BlockSource,
+    },
+    linux::{
+        buffer::{Buffer, Verified},
+        jbd2::SlotKey,
+        percpu::PercpuCounter,
+    },
+    ondisk::{
+        group::{self, GroupDesc, GroupError},
+        Corrupt, Geometry, Group,
+    },
+};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use kernel::{
+    alloc::flags::__GFP_NOWARN,
+    new_mutex,
+    prelude::*,
+    sync::{lock::mutex::MutexBackend, lock::Guard, Mutex},
+};
+
+/// How much a CPU may count for itself, of clusters and inodes.
+const BATCH: i32 = 32;
+
+/// All groups.
+pub(crate) struct Groups {
+    groups: KVVec<Pin<KBox<Mutex<State>>>>,
+    counts: KVVec<Counts>,
+    /// The longest free run of each group.
+    runs: GroupIndex<KVVec<AtomicU32>>,
+    /// Free clusters on disk (those in flight included, those pending as well).
+    pub(crate) free_clusters: Pin<KBox<PercpuCounter>>,
+    /// Free inodes.
+    pub(crate) free_inodes: Pin<KBox<PercpuCounter>>,
+    /// Directories.
+    pub(crate) used_dirs: Pin<KBox<PercpuCounter>>,
+}
+
+/// What is read of a group without its lock.
+struct Counts {
+    free_clusters: AtomicU32,
+    free_inodes: AtomicU32,
+    used_dirs: AtomicU32,
+}
+
+/// What a group's lock protects, its bitmaps and its descriptor on disk included.
+pub(crate) struct State {
+    /// Where the descriptor is.
+    pub(crate) desc: SlotKey,
+    map: Option<GroupMap<KVVec<u64>>>,
+    /// The block bitmap is damaged, or the descriptor.
+    bad_clusters: bool,
+    /// The inode bitmap is damaged, or the descriptor.
+    bad_inodes: bool,
+}
+
+/// A group that is locked.
+pub(crate) struct Locked<'a> {
+    groups: &'a Groups,
+    pub(crate) number: Group,
+    pub(crate) state: Guard<'a, State, MutexBackend>,
+}
+
+impl Groups {
+    /// Reads all descriptors.
+    ///
+    /// Errors: EUCLEAN for a descriptor that makes no sense, EIO, ENOMEM; ERESTARTSYS when the
+    /// mounting task is to die.
+    pub(crate) fn load(sb: &Sb) -> Result<Self> {
+        let geo = &sb.info().geometry;
+        let count = geo.groups_count();
+        let flags = GFP_KERNEL | __GFP_NOWARN;
+        let mut groups = KVVec::with_capacity(count as usize, flags)?;
+        let mut counts = KVVec::with_capacity(count as usize, flags)?;
+        let words = index::storage_len(count);
+        let mut storage = KVVec::with_capacity(words, flags)?;
+        for _ in 0..words {
+            storage
+                .push_within_capacity(AtomicU32::new(0))
+                .map_err(|_| ENOMEM)?;
+        }
+        let runs = GroupIndex::new(storage, count).ok_or(EUCLEAN)?;
+        let (mut clusters, mut inodes, mut dirs) = (0i64, 0i64, 0i64);
+        for number in 0..count {
+            let group = Group::new(number);
+            let (block, offset) = geo.desc_location(group).ok_or(EUCLEAN)?;
+            let desc = SlotKey::new(block.get(), offset, geo.desc_size().into());
+            let buffer = sb.device().read(block.get())?;
+            let bytes = desc.read(&buffer).ok_or(EUCLEAN)?;
+            let parsed = GroupDesc::verify(geo, group, bytes)
+                .map_err(|e| Fault::from(Corrupt::from(e)).report(sb, 0, "group descriptor"))?;
+            clusters = clusters.saturating_add(parsed.free_clusters().into());
+            inodes = inodes.saturating_add(parsed.free_inodes().into());
+            dirs = dirs.saturating_add(parsed.used_dirs().into());
+            // A guess until the bitmap has been read: it could be all in one piece.
+            runs.set(group, parsed.free_clusters());
+            let entry = Counts {
+                free_clusters: AtomicU32::new(parsed.free_clusters()),
+                free_inodes: AtomicU32::new(parsed.free_inodes()),
+                used_dirs: AtomicU32::new(parsed.used_dirs()),
+            };
+            counts.push_within_capacity(entry).map_err(|_| ENOMEM)?;
+            let state = State {
+                desc,
+                map: None,
+                bad_clusters: false,
+                bad_inodes: false,
+            };
+            let state = KBox::pin_init(new_mutex!(state, "rext4 group"), GFP_KERNEL)?;
+            groups.push_within_capacity(state).map_err(|_| ENOMEM)?;
+            crate::linux::sched::relax()?;
+        }
+        let counter = |n| KBox::pin_init(PercpuCounter::new(n, BATCH), GFP_KERNEL);
+        Ok(Self {
+            groups,
+            counts,
+            runs,
+            free_clusters: counter(clusters)?,
+            free_inodes: counter(inodes)?,
+            used_dirs: counter(dirs)?,
+        })
+    }
+
+    /// Locks a group; `None` for one that does not exist. May sleep.
+    pub(crate) fn lock(&self, number: Group) -> Option<Locked<'_>> {
+        let state = self.groups.get(number.get() as usize)?;
+        Some(Locked {
+            groups: self,
+            number,
+            state: state.lock(),
+        })
+    }
+
+    /// The longest free run of each group, as far as is known.
+    pub(crate) fn runs(&self) -> &GroupIndex<KVVec<AtomicU32>> {
+        &self.runs
+    }
+
+    /// The sums, which others change meanwhile.
+    pub(crate) fn totals(&self) -> Totals {
+        Totals {
+            free_inodes: self.free_inodes.read(),
+            free_clusters: self.free_clusters.read(),
+            used_dirs: self.used_dirs.read(),
+        }
+    }
+
+    fn counts(&self, group: Group) -> Option<&Counts> {
+        self.counts.get(group.get() as usize)
+    }
+}
+
+impl GroupStats for Groups {
+    fn free_inodes(&self, group: Group) -> u32 {
+        self.counts(group)
+            .map_or(0, |c| c.free_inodes.load(Relaxed))
+    }
+
+    fn free_clusters(&self, group: Group) -> u32 {
+        self.counts(group)
+            .map_or(0, |c| c.free_clusters.load(Relaxed))
+    }
+
+    fn used_dirs(&self, group: Group) -> u32 {
+        self.counts(group).map_or(0, |c| c.used_dirs.load(Relaxed))
+    }
+}
+
+impl Locked<'_> {
+    /// The descriptor's block, read.
+    ///
+    /// Errors: EIO.
+    pub(crate) fn read_desc<'s>(&self, sb: &'s Sb) -> Result<Buffer<'s>> {
+        sb.device().read(self.state.desc.block())
+    }
+
+    /// Runs `f` with the descriptor.
+    ///
+    /// Errors: those of reading and parsing it, and of `f`.
+    pub(crate) fn with_desc<R>(
+        &self,
+        sb: &Sb,
+        f: impl FnOnce(&Geometry, &GroupDesc<'_>) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let geo = &sb.info().geometry;
+        let buffer = self.read_desc(sb)?;
+        let bytes = self.state.desc.read(&buffer).ok_or(EUCLEAN)?;
+        let desc = GroupDesc::parse(geo, self.number, bytes).map_err(Corrupt::from)?;
+        f(geo, &desc)
+    }
+
+    /// The map of the group's clusters; built from the bitmap when it is first asked for. May
+    /// sleep.
+    ///
+    /// Errors: corruption, which takes the group out of use for clusters, and is returned once to
+    /// be reported; ENOSPC after that; EIO, ENOMEM.
+    pub(crate) fn map(&mut self, sb: &Sb) -> Result<&mut GroupMap<KVVec<u64>>, Fault> {
+        if self.state.bad_clusters {
+            return Err(ENOSPC.into());
+        }
+        if self.state.map.is_none() {
+            match self.build_map(sb) {
+                Ok(map) => {
+                    self.groups.runs.set(self.number, map.longest());
+                    self.state.map = Some(map);
+                }
+                Err(e) => return Err(self.distrust_clusters(e)),
+            }
+        }
+        self.state.map.as_mut().ok_or(ENOMEM.into())
+    }
+
+    fn build_map(&self, sb: &Sb) -> Result<GroupMap<KVVec<u64>>, Fault> {
+        let zones = &sb.info().zones;
+        let words = runs::storage_len(sb.info().geometry.clusters_per_group().get());
+        // In a handle, where memory is NOFS by itself.
+        let mut storage = KVVec::with_capacity(words, GFP_KERNEL).map_err(Error::from)?;
+        for _ in 0..words {
+            storage.push_within_capacity(0u64).map_err(|_| ENOMEM)?;
+        }
+        self.with_desc(sb, |geo, desc| {
+            let bitmap = if desc.block_uninit() {
+                None
+            } else {
+                let verify = |bytes: &[u8]| {
+                    metadata::verify_block_bitmap(geo, self.number, desc, zones, bytes)
+                        .map_err(Corrupt::from)
+                };
+                // Whenever a map is built the bitmap is verified, whether or not its block has
+                // stayed in memory: it is the map that is trusted from then on.
+                let buffer = sb.device().read(desc.block_bitmap().get())?;
+                verify(&buffer)?;
+                Some(buffer)
+            };
+            let bytes = bitmap.as_deref().unwrap_or(&[]);
+            let map = GroupMap::build(storage, geo, self.number, desc, bytes, zones);
+            Ok(map.map_err(Corrupt::from)?)
+        })
+    }
+
+    /// The block of the inode bitmap, verified unless it was never written; `None` then.
+    ///
+    /// Errors: corruption, which takes the group out of use for inodes; ENOSPC after that; EIO.
+    pub(crate) fn inode_bitmap<'s>(&mut self, sb: &'s Sb) -> Result<Option<Buffer<'s>>, Fault> {
+        if self.state.bad_inodes {
+            return Err(ENOSPC.into());
+        }
+        let read = self.with_desc(sb, |geo, desc| {
+            if desc.inode_uninit() {
+                return Ok(None);
+            }
+            let meta = Meta::new(sb, Verified::InodeBitmap);
+            let buffer = meta.read(desc.inode_bitmap(), |bytes| {
+                desc.verify_inode_bitmap(geo, bytes)?;
+                Ok(group::verify_padding(geo, self.number, bytes)?)
+            })?;
+            Ok(Some(buffer))
+        });
+        read.map_err(|e| self.distrust_inodes(e))
+    }
+
+    /// If `e` is corruption: no cluster of the group is allocated any more.
+    #[cold]
+    pub(crate) fn distrust_clusters(&mut self, e: Fault) -> Fault {
+        if let Fault::Corrupt(_) = e {
+            self.state.bad_clusters = true;
+            self.groups.runs.set(self.number, 0);
+            if let Some(counts) = self.groups.counts(self.number) {
+                let lost = counts.free_clusters.swap(0, Relaxed);
+                self.groups.free_clusters.sub(lost.into());
+            }
+        }
+        e
+    }
+
+    /// If `e` is corruption: no inode of the group is allocated any more.
+    #[cold]
+    pub(crate) fn distrust_inodes(&mut self, e: Fault) -> Fault {
+        if let Fault::Corrupt(_) = e {
+            self.state.bad_inodes = true;
+            if let Some(counts) = self.groups.counts(self.number) {
+                let lost = counts.free_inodes.swap(0, Relaxed);
+                self.groups.free_inodes.sub(lost.into());
+            }
+        }
+        e
+    }
+
+    /// Brings the index up to date with the group's map.
+    pub(crate) fn publish_longest(&self) {
+        let longest = self.state.map.as_ref().map_or(0, |map| map.longest());
+        let longest = if self.state.bad_clusters { 0 } else { longest };
+        self.groups.runs.set(self.number, longest);
+    }
+
+    /// Counts clusters that have been taken (`taken`) or freed on disk.
+    pub(crate) fn count_clusters(&self, n: u32, taken: bool) {
+        if let Some(counts) = self.groups.counts(self.number) {
+            change(&counts.free_clusters, n, taken);
+        }
+        if taken {
+            self.groups.free_clusters.sub(n.into());
+        } else if !self.state.bad_clusters {
+            self.groups.free_clusters.add(n.into());
+        }
+    }
+
+    /// Counts an inode that has been taken (`taken`) or freed on disk.
+    pub(crate) fn count_inode(&self, is_dir: bool, taken: bool) {
+        let Some(counts) = self.groups.counts(self.number) else {
+            return;
+        };
+        change(&counts.free_inodes, 1, taken);
+        let by = if taken { -1 } else { 1 };
+        self.groups.free_inodes.add(by);
+        if is_dir {
+            change(&counts.used_dirs, 1, !taken);
+            self.groups.used_dirs.sub(by);
+        }
+    }
+
+    /// Clusters that were freed in a transaction can be had again.
+    ///
+    /// Errors: [`GroupError`] if that was not so.
+    pub(crate) fn committed(&mut self, run: Run) -> Result<(), GroupError> {
+        match &mut self.state.map {
+            Some(map) => map.committed(run),
+            // Only a damaged group is without a map now.
+            None => Ok(()),
+        }
+    }
+}
+
+/// Changes a count that only holders of the group's lock change.
+fn change(count: &AtomicU32, n: u32, less: bool) {
+    let old = count.load(Relaxed);
+    let new = if less {
+        old.saturating_sub(n)
+    } else {
+        old.saturating_add(n)
+    };
+    count.store(new, Relaxed);
+}
