@@ -11,6 +11,11 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod acl;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
+pub(crate) mod alloc;
 pub(crate) mod dir;
 pub(crate) mod errors;
 pub(crate) mod export;

@@ -473,6 +473,12 @@ impl Options {
         self.on_error
     }
 
+    /// Who may use reserved blocks: a user and a group.
+    #[allow(dead_code, reason = "the write path is being built on top of this")]
+    pub(crate) fn reserved_for(&self) -> (u32, u32) {
+        (self.resuid, self.resgid)
+    }
+
     /// Whether it was the mount that asked for `errors=panic`, not the superblock by itself.
     #[inline]
     pub(crate) fn asks_to_panic(&self) -> bool {

@@ -9,6 +9,7 @@
 use super::{
     errors::Errors,
     fault::Fault,
+    groups::Groups,
     handle::Emergency,
     meta::Meta,
     options::{Options, Toggles},
@@ -45,7 +46,7 @@ use kernel::{
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
-    sync::Mutex,
+    sync::{Mutex, SetOnce},
 };
 
 /// The private data of a superblock.
@@ -85,6 +86,8 @@ pub(crate) struct SuperInfo {
     pub(crate) errors: Errors,
     /// What the journal credits of operations depend on.
     pub(crate) shape: Shape,
+    /// What is free, once the file system can be written.
+    pub(crate) groups: SetOnce<Groups>,
     /// Why nothing can be changed any more.
     pub(crate) emergency: Emergency,
 }
@@ -251,6 +254,7 @@ impl SuperInfo {
                 .filter(|order| *order > 0),
             inode_readahead_blks: AtomicU32::new(options.inode_readahead()),
             shape: Shape::new(&geometry),
+            groups: SetOnce::new(),
             emergency: Emergency::none(),
             geometry,
             raw,
