@@ -12,12 +12,20 @@
 //! part with its reason. A block that two parts of a row count is counted twice; a block that
 //! several steps of an operation change is counted once. Nothing else in rext4 adds credits up.
 //!
-//! What directories and block maps do in the worst case is named here ([`dir_add`],
-//! [`DIR_REMOVE`], [`map_insert`]) and derived from what `dir_edit` and the editors of block maps
-//! may do; they and this file change together.
+//! What directories and block maps do in the worst case is said by those who do it: `dir_edit`,
+//! `extent_edit`, `indirect_edit`. Only how often an operation calls them is known here.
+//!
+//! Revokes: every metadata block that may be freed has one, also those that are only given back
+//! when an operation fails half-way.
 //!
 //! Not counted: quota files (quota is off; see [`Shape::quota`]), and data.
 
+use super::change::Was;
+use super::dir_edit;
+use super::extent_edit::{self, Needs};
+use super::indirect_edit;
+use crate::ondisk::extent::edit::{block_capacity, ROOT_CAPACITY};
+use crate::ondisk::extent::MAX_DEPTH;
 use crate::ondisk::features::Incompat;
 use crate::ondisk::Geometry;
 
@@ -54,15 +62,6 @@ pub enum Map {
     Indirect,
 }
 
-/// Blocks that an edit of a structure changes, and how many more it makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Worst {
-    /// Existing blocks that change.
-    pub changed: u32,
-    /// Blocks that are allocated.
-    pub new: u32,
-}
-
 /// Where the first attributes of a new inode go (ACLs, security label).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initial {
@@ -85,13 +84,18 @@ pub enum Op {
     Tmpfile(Initial),
     /// A name is added for an inode, which may have been an orphan.
     Link(Map),
-    /// A name is removed; the inode may become an orphan.
-    Unlink,
-    /// An empty directory is removed, and becomes an orphan.
-    Rmdir,
-    /// A name moves to a directory with this map, perhaps in place of another.
-    Rename(Map),
-    /// As `Rename`, and a whiteout is left.
+    /// A name is removed from a directory with this map; the inode may become an orphan.
+    Unlink(Map),
+    /// An empty directory is removed from one with this map, and becomes an orphan.
+    Rmdir(Map),
+    /// A name moves, perhaps in place of another.
+    Rename {
+        /// The map of the directory that it leaves.
+        from: Map,
+        /// The map of the directory that it comes to.
+        to: Map,
+    },
+    /// A name moves to a directory with this map, and a whiteout stays in its place.
     RenameWhiteout(Map),
     /// Two names are exchanged.
     Exchange,
@@ -112,70 +116,125 @@ pub enum Op {
     OrphanAdd,
     /// An inode is taken off the orphan file or list.
     OrphanDel,
-    /// One run of a file is freed, and the nodes that become empty.
-    TruncateStep(Map),
+    /// One call of an editor's `remove` up to a file's end.
+    TruncateStep {
+        /// The file's map.
+        map: Map,
+        /// The budget of the call: how often blocks may be freed. No less than
+        /// [`least_budget`] counts.
+        budget: u32,
+        /// What the blocks are. Of directories, slow symlinks and EA inodes they are metadata.
+        was: Was,
+    },
+    /// One call of an editor's `remove` in the middle of a regular file.
+    PunchStep(Map, u32),
     /// An inode without blocks is freed, with its attribute block.
     FreeInode {
         /// How many values of its attributes are in EA inodes.
         ea_inodes: u32,
     },
-    /// This many separate runs are allocated and put into a map, wherever they belong.
+    /// This many separate runs are allocated and put into a map, wherever they belong. In an
+    /// indirect map, what goes into another table counts as another run.
     Allocate(Map, u32),
-    /// This many existing runs become written.
+    /// This many calls of an editor's `convert`, each of which changes one extent.
     Convert(Map, u32),
 }
 
-/// Index blocks on the way to a directory's leaf: root and one level.
+/// Levels of a directory's index, the root included.
 const INDEX_LEVELS: u32 = 2;
 /// As [`INDEX_LEVELS`], with `large_dir`.
 const INDEX_LEVELS_LARGE: u32 = 3;
-/// Levels of indirect blocks.
-const INDIRECT_LEVELS: u32 = 3;
-/// Levels of nodes below the root of the deepest extent tree.
-const EXTENT_DEPTH_MAX: u32 = 5;
 
-/// Adding a name to a directory with an index of up to `levels` levels: the leaf is split (it and
-/// a new leaf), and each index block on the way (it and a new one; for the root, a new block that
-/// takes its entries). A linear directory that gets its index is less: two leaves and a root.
-pub const fn dir_add(levels: u32) -> Worst {
-    Worst {
-        changed: levels.saturating_add(1),
-        new: levels.saturating_add(1),
+/// The most blocks of metadata (of a directory, say) that one call of [`Blocks::free`] may free,
+/// whose implementer sees to it: each is revoked.
+///
+/// [`Blocks::free`]: super::change::Blocks::free
+pub const METADATA_AT_ONCE: u32 = 16;
+
+/// The least budget that gets a removal on.
+pub const fn least_budget(map: Map) -> u32 {
+    match map {
+        Map::Extents { depth } => extent_edit::least_budget(depth_of(depth)),
+        Map::Indirect => indirect_edit::LEAST_BUDGET,
     }
 }
 
-/// Removing a name, or changing where one leads: its block. Index blocks stay.
-pub const DIR_REMOVE: Worst = Worst { changed: 1, new: 0 };
-
-/// Putting one run into a block map, or several that continue each other, so that they end up in
-/// one leaf or in two neighbours.
-///
-/// Extents: the leaf and each node above it may be split, which adds one block per level, and the
-/// root may move into a new node. The root itself is in the inode. Indirect: a block on the way
-/// may be new at every level, and the run may go on in the next one; a run that crosses from one
-/// tree (single, double, triple) to the next has new blocks on one side only.
-pub const fn map_insert(map: Map) -> Worst {
+/// Putting one run into a block map, or marking one as written.
+const fn map_change(map: Map) -> Needs {
     match map {
-        Map::Extents { depth } => {
-            let depth = depth_of(depth);
-            Worst {
-                changed: depth,
-                new: depth.saturating_add(1),
-            }
-        }
-        Map::Indirect => Worst {
-            changed: INDIRECT_LEVELS,
-            new: INDIRECT_LEVELS,
+        Map::Extents { depth } => extent_edit::change_needs(depth_of(depth)),
+        Map::Indirect => indirect_edit::INSERT_NEEDS,
+    }
+}
+
+/// Putting a few blocks into a block map that follow one another at its end, wherever they are on
+/// the disk.
+///
+/// Extents: a node that is split at its end hands on one entry, and a root that moves into a node
+/// leaves room for many, so that all that follow the first find room. Indirect: the first blocks
+/// go to a table's end, the others to another one.
+const fn map_append(map: Map) -> Needs {
+    let one = map_change(map);
+    match map {
+        Map::Extents { .. } => one,
+        Map::Indirect => Needs {
+            changed: one.changed.saturating_add(one.changed),
+            ..one
         },
     }
 }
 
-const fn depth_of(depth: u16) -> u32 {
-    let depth = depth as u32;
-    if depth < EXTENT_DEPTH_MAX {
+/// A call of an editor's `remove` up to a file's end.
+const fn map_truncate(map: Map, budget: u32) -> Needs {
+    match map {
+        Map::Extents { depth } => extent_edit::truncate_needs(depth_of(depth), budget),
+        Map::Indirect => indirect_edit::remove_needs(budget),
+    }
+}
+
+/// A call of an editor's `remove` anywhere.
+const fn map_punch(map: Map, budget: u32) -> Needs {
+    match map {
+        Map::Extents { depth } => extent_edit::remove_needs(depth_of(depth), budget),
+        Map::Indirect => indirect_edit::remove_needs(budget),
+    }
+}
+
+/// Several runs in a block map that need have nothing to do with one another.
+fn map_changes(map: Map, runs: u32) -> Needs {
+    const NONE: Needs = Needs {
+        changed: 0,
+        allocated: 0,
+        freed: 0,
+        dropped: 0,
+    };
+    let one = map_change(map);
+    let Some(more) = runs.checked_sub(1) else {
+        return NONE;
+    };
+    let allocated = match map {
+        // Each may be in nodes of its own, all of them full. The tree gets higher with the first
+        // one; the node that the root has moved into is split whenever half of it has been filled.
+        Map::Extents { .. } => {
+            let half = EXTENTS_PER_NODE_MIN / 2;
+            more.saturating_mul(one.changed)
+                .saturating_add(more.div_ceil(half))
+        }
+        // The tables of the first level in the root come only once.
+        Map::Indirect => more.saturating_mul(one.allocated.saturating_sub(1)),
+    };
+    Needs {
+        changed: runs.saturating_mul(one.changed),
+        allocated: one.allocated.saturating_add(allocated),
+        ..NONE
+    }
+}
+
+const fn depth_of(depth: u16) -> u16 {
+    if depth < MAX_DEPTH {
         depth
     } else {
-        EXTENT_DEPTH_MAX
+        MAX_DEPTH
     }
 }
 
@@ -210,82 +269,75 @@ impl Shape {
 
     /// The table.
     pub fn credits(&self, op: Op) -> Credits {
-        let mut revokes = 0;
-        let blocks = match op {
-            Op::Create(dir, initial) => sum(&[self.new_inode(initial), self.name_added(dir)]),
+        let all = match op {
+            Op::Create(dir, initial) => join(&[self.new_inode(initial), self.name_added(dir)]),
             // Its first block; the map is in the inode.
-            Op::Mkdir(dir, initial) | Op::SlowSymlink(dir, initial) => sum(&[
+            Op::Mkdir(dir, initial) | Op::SlowSymlink(dir, initial) => join(&[
                 self.new_inode(initial),
                 self.name_added(dir),
-                1,
-                self.bits(1),
+                self.new_block(),
             ]),
-            Op::Tmpfile(initial) => sum(&[self.new_inode(initial), ORPHAN_ADD]),
+            Op::Tmpfile(initial) => join(&[self.new_inode(initial), change(ORPHAN_ADD)]),
             // The inode with its count, and the orphan that it may have been.
-            Op::Link(dir) => sum(&[self.name_added(dir), INODE, ORPHAN_DEL]),
-            // Both inodes.
-            Op::Unlink | Op::Rmdir => sum(&[DIR_REMOVE.changed, INODE, INODE, ORPHAN_ADD]),
-            Op::Rename(dir) => self.rename(dir),
-            // In the place of the old name, which changes anyway.
-            Op::RenameWhiteout(dir) => sum(&[self.rename(dir), self.new_inode(Initial::InBody)]),
-            // Two names, the two directories' inodes, two inodes (times), and if they are
-            // directories their first blocks (`..`).
-            Op::Exchange => sum(&[
-                DIR_REMOVE.changed,
-                DIR_REMOVE.changed,
-                INODE,
-                INODE,
-                INODE,
-                INODE,
-                1,
-                1,
-            ]),
-            Op::SetAttr => INODE,
-            // The orphan while it shrinks; `large_file` when it grows.
-            Op::SetSize => sum(&[INODE, ORPHAN_ADD, SUPER]),
-            Op::SetXattr { len, others } => {
-                revokes = 1;
-                self.set_xattr(len, others)
+            Op::Link(dir) => join(&[self.name_added(dir), change(INODE), change(ORPHAN_DEL)]),
+            // The other inode.
+            Op::Unlink(dir) | Op::Rmdir(dir) => {
+                join(&[self.name_removed(dir), change(INODE), change(ORPHAN_ADD)])
             }
+            Op::Rename { from, to } => join(&[self.rename(to), self.name_removed(from)]),
+            // The whiteout's entry is what the old name's is changed to.
+            Op::RenameWhiteout(to) => join(&[
+                self.rename(to),
+                change(dir_edit::REPLACE_CHANGES),
+                change(INODE),
+                self.new_inode(Initial::InBody),
+            ]),
+            // Per name: its entry, its directory's inode, its own (times), and if that is a
+            // directory its first block (`..`).
+            Op::Exchange => {
+                let name = change(sum(&[
+                    dir_edit::REPLACE_CHANGES,
+                    INODE,
+                    INODE,
+                    dir_edit::REPLACE_CHANGES,
+                ]));
+                join(&[name, name])
+            }
+            Op::SetAttr => change(INODE),
+            // The orphan while it shrinks; `large_file` when it grows.
+            Op::SetSize => change(sum(&[INODE, ORPHAN_ADD, SUPER])),
+            Op::SetXattr { len, others } => self.set_xattr(len, others),
             // `large_file`, when the size is the first one above 2 GiB.
-            Op::UpdateInode => sum(&[INODE, SUPER]),
-            Op::OrphanAdd => sum(&[INODE, ORPHAN_ADD]),
-            Op::OrphanDel => sum(&[INODE, ORPHAN_DEL]),
-            // The nodes on the way to the run; those that become empty are freed, each perhaps in
-            // another group than the run.
-            Op::TruncateStep(map) => {
-                let nodes = map_insert(map).changed;
-                revokes = nodes;
-                sum(&[INODE, nodes, self.bits(nodes.saturating_add(1))])
+            Op::UpdateInode => change(sum(&[INODE, SUPER])),
+            Op::OrphanAdd => change(sum(&[INODE, ORPHAN_ADD])),
+            Op::OrphanDel => change(sum(&[INODE, ORPHAN_DEL])),
+            Op::TruncateStep { map, budget, was } => {
+                join(&[self.freeing(&map_truncate(map, budget), was), change(INODE)])
+            }
+            Op::PunchStep(map, budget) => {
+                let needs = map_punch(map, budget);
+                join(&[self.freeing(&needs, Was::Data), change(INODE)])
             }
             // Its slot, its bit, the orphan that it was; its attribute block, which may only lose
             // an owner; a reference less, and perhaps a new orphan, per EA inode.
             Op::FreeInode { ea_inodes } => {
-                revokes = 1;
                 let ea_inodes = if self.ea_inode { ea_inodes } else { 0 };
-                sum(&[
-                    INODE,
-                    INODE_BITS,
-                    ORPHAN_DEL,
-                    1,
-                    self.bits(1),
-                    ea_counts(ea_inodes),
-                ])
+                let inode = sum(&[INODE, INODE_BITS, ORPHAN_DEL, ea_counts(ea_inodes)]);
+                join(&[change(inode), self.new_block()])
             }
-            Op::Allocate(map, runs) => {
-                let nodes = Self::inserts(map, runs);
-                let taken = nodes.new.saturating_add(runs);
-                sum(&[INODE, SUPER, nodes.changed, nodes.new, self.bits(taken)])
-            }
-            // A run may be split in three: two more entries, in one leaf or two neighbours.
-            Op::Convert(map, runs) => {
-                let nodes = Self::inserts(map, runs);
-                sum(&[INODE, SUPER, nodes.changed, nodes.new, self.bits(nodes.new)])
-            }
+            // The data has bits, but is not among the credits.
+            Op::Allocate(map, runs) => join(&[
+                change(sum(&[INODE, SUPER])),
+                self.building(&map_changes(map, runs), runs),
+            ]),
+            Op::Convert(map, runs) => join(&[
+                change(sum(&[INODE, SUPER])),
+                self.building(&map_changes(map, runs), 0),
+            ]),
         };
         Credits {
-            blocks: blocks.saturating_add(self.quota),
-            revokes,
+            blocks: all.blocks.saturating_add(self.quota),
+            ..all
         }
     }
 
@@ -296,46 +348,94 @@ impl Shape {
             .saturating_add(runs.min(self.gdt_blocks))
     }
 
+    /// One block of metadata that is allocated and written (and may be given back), or is freed,
+    /// or changed by letting it be.
+    fn new_block(&self) -> Credits {
+        Credits {
+            blocks: self.bits(1).saturating_add(1),
+            revokes: 1,
+        }
+    }
+
+    /// Changing a map: its blocks, the new ones and their bits, and those of `others`, runs that
+    /// are allocated besides.
+    fn building(&self, needs: &Needs, others: u32) -> Credits {
+        let taken = needs.allocated.saturating_add(others);
+        Credits {
+            blocks: sum(&[needs.changed, needs.allocated, self.bits(taken)]),
+            revokes: needs.allocated,
+        }
+    }
+
+    /// Removing from a map: its blocks, and the bits of all that is freed.
+    fn freeing(&self, needs: &Needs, was: Was) -> Credits {
+        let contents = match was {
+            Was::Data => 0,
+            Was::Metadata => needs.freed.saturating_sub(needs.dropped),
+        };
+        let contents = contents.saturating_mul(METADATA_AT_ONCE);
+        let moved = needs.freed.saturating_add(needs.allocated);
+        Credits {
+            blocks: sum(&[needs.changed, needs.allocated, self.bits(moved)]),
+            revokes: sum(&[needs.dropped, needs.allocated, contents]),
+        }
+    }
+
     /// A name in a directory: the blocks that are split, their allocation, the blocks of the map
     /// that new blocks are put into, and the directory's inode.
-    fn name_added(&self, dir: Map) -> u32 {
-        let names = dir_add(self.index_levels);
-        // New blocks are added at the end, so that they continue each other.
-        let map = map_insert(dir);
-        let taken = names.new.saturating_add(map.new);
-        sum(&[
-            INODE,
-            names.changed,
-            names.new,
-            map.changed,
-            map.new,
-            self.bits(taken),
+    pub fn name_added(&self, dir: Map) -> Credits {
+        let new = dir_edit::insert_adds(self.index_levels);
+        let map = self.building(&map_append(dir), new);
+        let blocks = sum(&[INODE, dir_edit::insert_changes(self.index_levels), new]);
+        join(&[
+            change(blocks),
+            map,
+            Credits {
+                blocks: 0,
+                revokes: new,
+            },
         ])
+    }
+
+    /// A name less in a directory: its block, the index if a block goes, the map that loses that
+    /// block, the bits of what is freed, and the directory's inode.
+    pub fn name_removed(&self, dir: Map) -> Credits {
+        let mut map = map_truncate(dir, 0);
+        if let Map::Extents { depth: 1.. } = dir {
+            // The call that lets the root take the place of its only child, the last level but one
+            // call after the other.
+            map.freed = map.freed.saturating_add(1);
+            map.dropped = map.dropped.saturating_add(1);
+        }
+        let freed = map.dropped.saturating_add(dir_edit::REMOVE_DROPS);
+        let blocks = sum(&[
+            INODE,
+            dir_edit::REMOVE_CHANGES,
+            map.changed,
+            self.bits(freed),
+        ]);
+        Credits {
+            blocks,
+            revokes: freed,
+        }
     }
 
     /// An inode that is allocated and written, with its first attributes.
-    fn new_inode(&self, initial: Initial) -> u32 {
+    fn new_inode(&self, initial: Initial) -> Credits {
         let attributes = match initial {
-            Initial::InBody => 0,
+            Initial::InBody => Credits::default(),
             // The block (or another owner of an equal one), its allocation, and `ext_attr`. These
             // attributes are small: none is in an inode of its own.
-            Initial::Block => sum(&[1, self.bits(1), SUPER]),
+            Initial::Block => join(&[self.new_block(), change(SUPER)]),
         };
-        sum(&[INODE, INODE_BITS, attributes])
+        join(&[change(sum(&[INODE, INODE_BITS])), attributes])
     }
 
-    /// The new name (or in its place the old one's entry), the old name, the inodes of the other
-    /// directory, of what moves and of what goes, which becomes an orphan, and the block with `..`.
-    fn rename(&self, dir: Map) -> u32 {
-        sum(&[
-            self.name_added(dir),
-            DIR_REMOVE.changed,
-            INODE,
-            INODE,
-            INODE,
-            ORPHAN_ADD,
-            1,
-        ])
+    /// The new name (or in its place the old one's entry), the inodes of what moves and of what
+    /// goes, which becomes an orphan, and the block with `..`. Not the old name.
+    fn rename(&self, to: Map) -> Credits {
+        let others = sum(&[INODE, INODE, ORPHAN_ADD, dir_edit::REPLACE_CHANGES]);
+        join(&[self.name_added(to), change(others)])
     }
 
     /// The inode; the old block (changed, or an owner less, or freed), and its bits; the new block
@@ -343,8 +443,12 @@ impl Shape {
     /// value's count and its becoming an orphan; the new value's inode with its bits and its
     /// blocks, which are journalled; one count per value of the attribute block when that is
     /// copied.
-    fn set_xattr(&self, len: u32, others: u32) -> u32 {
-        let places = sum(&[INODE, 1, self.bits(1), 1, self.bits(1), SUPER]);
+    fn set_xattr(&self, len: u32, others: u32) -> Credits {
+        let places = join(&[
+            change(sum(&[INODE, SUPER])),
+            self.new_block(),
+            self.new_block(),
+        ]);
         if !self.ea_inode {
             return places;
         }
@@ -355,52 +459,39 @@ impl Shape {
         let nodes = if blocks <= EXTENTS_IN_ROOT { 0 } else { nodes };
         let taken = blocks.saturating_add(nodes);
         let new = if len == 0 {
-            0
+            Credits::default()
         } else {
-            sum(&[INODE, INODE_BITS, taken, self.bits(taken)])
+            Credits {
+                blocks: sum(&[INODE, INODE_BITS, taken, self.bits(taken)]),
+                revokes: taken,
+            }
         };
-        sum(&[places, ea_counts(1), new, ea_counts(others)])
-    }
-
-    /// Several runs that need have nothing to do with one another. The first may raise the tree by
-    /// a level; the others find it raised.
-    fn inserts(map: Map, runs: u32) -> Worst {
-        let one = map_insert(map);
-        let Some(more) = runs.checked_sub(1) else {
-            return Worst { changed: 0, new: 0 };
-        };
-        let each = match map {
-            // Without a level before, all go to the one node that the root has moved into; it has
-            // room for them, or is split.
-            Map::Extents { depth: 0 } => Worst {
-                changed: 0,
-                new: more.div_ceil(EXTENTS_PER_NODE_MIN / 2),
-            },
-            Map::Extents { .. } => Worst {
-                changed: more.saturating_mul(one.changed),
-                new: more.saturating_mul(one.changed),
-            },
-            Map::Indirect => Worst {
-                changed: more.saturating_mul(one.changed),
-                new: more.saturating_mul(one.new),
-            },
-        };
-        Worst {
-            changed: one.changed.saturating_add(each.changed),
-            new: one.new.saturating_add(each.new),
-        }
+        let counts = ea_counts(others.saturating_add(1));
+        join(&[places, new, change(counts)])
     }
 }
 
 /// Extents that the root in the inode holds.
-const EXTENTS_IN_ROOT: u32 = 4;
-/// Extents that a node holds in the smallest block: (1024 - 12) / 12, without the checksum.
-const EXTENTS_PER_NODE_MIN: u32 = 84;
+const EXTENTS_IN_ROOT: u32 = ROOT_CAPACITY as u32;
+/// Extents that a node holds in the smallest block.
+const EXTENTS_PER_NODE_MIN: u32 = block_capacity(1024) as u32;
 
 /// Counts of EA inodes: their slots; those that end or begin go through the orphan file or list,
 /// where each may be in another block.
 fn ea_counts(n: u32) -> u32 {
     n.saturating_mul(INODE.saturating_add(ORPHAN_ADD))
+}
+
+/// Blocks that change and stay.
+const fn change(blocks: u32) -> Credits {
+    Credits { blocks, revokes: 0 }
+}
+
+fn join(parts: &[Credits]) -> Credits {
+    parts.iter().fold(Credits::default(), |all, part| Credits {
+        blocks: all.blocks.saturating_add(part.blocks),
+        revokes: all.revokes.saturating_add(part.revokes),
+    })
 }
 
 fn sum(parts: &[u32]) -> u32 {
@@ -431,16 +522,16 @@ mod tests {
         Map::Indirect,
     ];
 
-    fn ops(map: Map) -> [Op; 20] {
+    fn ops(map: Map) -> [Op; 21] {
         [
             Op::Create(map, Initial::Block),
             Op::Mkdir(map, Initial::Block),
             Op::SlowSymlink(map, Initial::Block),
             Op::Tmpfile(Initial::Block),
             Op::Link(map),
-            Op::Unlink,
-            Op::Rmdir,
-            Op::Rename(map),
+            Op::Unlink(map),
+            Op::Rmdir(map),
+            Op::Rename { from: map, to: map },
             Op::RenameWhiteout(map),
             Op::Exchange,
             Op::SetAttr,
@@ -452,11 +543,16 @@ mod tests {
             Op::UpdateInode,
             Op::OrphanAdd,
             Op::OrphanDel,
-            Op::TruncateStep(map),
+            truncate(map, 8, Was::Data),
+            Op::PunchStep(map, 8),
             Op::FreeInode { ea_inodes: 3 },
             Op::Allocate(map, 3),
             Op::Convert(map, 3),
         ]
+    }
+
+    fn truncate(map: Map, budget: u32, was: Was) -> Op {
+        Op::TruncateStep { map, budget, was }
     }
 
     fn blocks(shape: &Shape, op: Op) -> u32 {
@@ -466,36 +562,67 @@ mod tests {
     /// Rows of the table, worked out by hand for a large file system.
     #[test]
     fn rows() {
-        let flat = DEPTHS[0];
+        let [flat, one, deepest, indirect] = DEPTHS;
+        let rename = |from, to| Op::Rename { from, to };
         for (op, expected) in [
-            // Parent; leaf, node, root and as many new ones; a node for the extents; bitmap and
-            // descriptor for these four new blocks. The inode, its bitmap, its descriptor.
-            (Op::Create(flat, Initial::InBody), 1 + 6 + 1 + 8 + 3),
-            (Op::Mkdir(flat, Initial::InBody), 19 + 1 + 2),
-            (Op::Create(flat, Initial::Block), 19 + 1 + 2 + 1),
-            (Op::Create(DEPTHS[1], Initial::InBody), 19 + 2 + 2),
-            (Op::Link(flat), 16 + 2),
-            (Op::Unlink, 4),
-            (Op::Rename(flat), 16 + 1 + 3 + 1 + 1),
-            (Op::Exchange, 8),
+            // Parent; leaf, node and root, a new leaf and node; a node for the extents; bitmap and
+            // descriptor for these three new blocks. The inode, its bitmap, its descriptor.
+            (Op::Create(flat, Initial::InBody), (1 + 5 + 1 + 6 + 3, 3)),
+            (Op::Mkdir(flat, Initial::InBody), (16 + 1 + 2, 4)),
+            (Op::Create(flat, Initial::Block), (16 + 1 + 2 + 1, 4)),
+            (Op::Create(one, Initial::InBody), (16 + 2 + 2, 4)),
+            // Two tables, three new ones.
+            (Op::Create(indirect, Initial::InBody), (16 + 4 + 4, 5)),
+            (Op::Link(flat), (13 + 2, 3)),
+            // Leaf, two index blocks, the directory, what is freed. The inode, the orphan.
+            (Op::Unlink(flat), (3 + 1 + 2 + 2, 1)),
+            // The tree's leaf; it and the one that is left are freed.
+            (Op::Unlink(one), (8 + 1 + 4, 3)),
+            (Op::Unlink(deepest), (8 + 5 + 12, 7)),
+            (Op::Unlink(indirect), (8 + 3 + 6, 4)),
+            (rename(flat, flat), (13 + 6 + 2 + 1 + 1, 4)),
+            (rename(one, flat), (13 + 11 + 2 + 1 + 1, 6)),
+            (Op::RenameWhiteout(flat), (13 + 2 + 2 + 1 + 1 + 3, 3)),
+            (Op::Exchange, (8, 0)),
             (
                 Op::SetXattr {
                     len: 100,
                     others: 9,
                 },
-                8,
+                (8, 2),
             ),
-            (Op::TruncateStep(flat), 1 + 2),
-            (Op::TruncateStep(DEPTHS[1]), 1 + 1 + 4),
-            (Op::Allocate(flat, 1), 2 + 1 + 4),
-            (Op::Allocate(flat, 0), 2),
-            (Op::Allocate(DEPTHS[1], 2), 2 + 2 + 3 + 10),
-            (Op::Convert(DEPTHS[1], 1), 2 + 1 + 2 + 4),
+            (truncate(flat, 1, Was::Data), (1 + 2, 0)),
+            (truncate(flat, 8, Was::Data), (1 + 16, 0)),
+            (truncate(one, 0, Was::Data), (1 + 1 + 4, 1)),
+            (truncate(one, 8, Was::Data), (1 + 1 + 16, 1)),
+            (truncate(one, 8, Was::Metadata), (1 + 1 + 16, 1 + 7 * 16)),
+            (truncate(deepest, 0, Was::Data), (1 + 5 + 12, 5)),
+            (truncate(indirect, 0, Was::Data), (1 + 3 + 8, 3)),
+            (Op::PunchStep(flat, 0), (1 + 1 + 4, 1)),
+            (Op::FreeInode { ea_inodes: 9 }, (1 + 2 + 1 + 3, 1)),
+            (Op::Allocate(flat, 1), (2 + 1 + 4, 1)),
+            (Op::Allocate(flat, 0), (2, 0)),
+            (Op::Allocate(one, 2), (2 + 2 + 4 + 12, 4)),
+            (Op::Allocate(indirect, 2), (2 + 2 + 5 + 14, 5)),
+            (Op::Convert(one, 1), (2 + 1 + 2 + 4, 2)),
         ] {
-            assert_eq!(blocks(&LARGE, op), expected, "{op:?}");
+            let (blocks, revokes) = expected;
+            assert_eq!(LARGE.credits(op), Credits { blocks, revokes }, "{op:?}");
         }
-        assert_eq!(LARGE.credits(Op::TruncateStep(DEPTHS[2])).revokes, 5);
-        assert_eq!(LARGE.credits(Op::Unlink).revokes, 0);
+    }
+
+    /// A removal does not ask for more than its budget allows to happen.
+    #[test]
+    fn budgets() {
+        for map in DEPTHS {
+            let least = least_budget(map);
+            for was in [Was::Data, Was::Metadata] {
+                let of = |budget| LARGE.credits(truncate(map, budget, was));
+                assert_eq!(of(0), of(least));
+                assert_eq!(of(least + 3).blocks, of(least).blocks + 6);
+            }
+            assert!(blocks(&LARGE, Op::Unlink(map)) <= 25);
+        }
     }
 
     /// What C ext4 asks for, by its formulas, for the default features of mkfs.
@@ -507,9 +634,15 @@ mod tests {
             (Op::Create(flat, Initial::Block), data + index + 3),
             (Op::Mkdir(flat, Initial::Block), data + index + 3),
             (Op::Link(flat), data + index + 1),
-            (Op::Unlink, data),
-            (Op::Rmdir, data),
-            (Op::Rename(flat), 2 * data + index + 2),
+            (Op::Unlink(flat), data),
+            (Op::Rmdir(flat), data),
+            (
+                Op::Rename {
+                    from: flat,
+                    to: flat,
+                },
+                2 * data + index + 2,
+            ),
             (
                 Op::SetXattr {
                     len: 100,
@@ -554,6 +687,8 @@ mod tests {
     #[test]
     fn depth_is_bounded() {
         let wild = Map::Extents { depth: u16::MAX };
-        assert_eq!(map_insert(wild), map_insert(DEPTHS[2]));
+        for (op, most) in ops(wild).into_iter().zip(ops(DEPTHS[2])) {
+            assert_eq!(LARGE.credits(op), LARGE.credits(most));
+        }
     }
 }

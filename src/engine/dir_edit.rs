@@ -34,6 +34,7 @@
 
 use crate::ondisk::dir::edit::{self, DirAreaMut, NewEntry};
 use crate::ondisk::dir::{DirArea, FileType};
+use crate::ondisk::dx::MAX_LEVELS;
 use crate::ondisk::seal::Seal;
 use crate::ondisk::{Corrupt, FileBlock, Ino};
 
@@ -50,16 +51,31 @@ pub use first::{convert_inline, create, is_empty, set_parent};
 pub use insert::{insert, Inserted};
 pub use remove::{remove, replace};
 
-/// Most blocks of a directory that an insertion changes, not counting new ones: the leaf and
-/// three levels of the index.
-pub const INSERT_CHANGES: u32 = 4;
-/// Most blocks that an insertion adds to the directory: a leaf and two levels of the index.
-pub const INSERT_ADDS: u32 = 3;
-/// Most blocks that a removal changes: the leaf, then for each block that goes the block that is
-/// moved to its place, and an index block each that led to the two.
-pub const REMOVE_CHANGES: u32 = 1 + 3 * REMOVE_DROPS;
-/// Most blocks that a removal takes from the directory.
-pub const REMOVE_DROPS: u32 = 3;
+/// Most blocks of a directory that an insertion changes, not counting new ones, where an index has
+/// at most `levels` levels: the leaf, and an index block of each level.
+pub const fn insert_changes(levels: u32) -> u32 {
+    levels.saturating_add(1)
+}
+
+/// Most blocks that an insertion adds to the directory, where an index has at most `levels`
+/// levels (2 at least): a leaf, and an index block of each level below the root. (An index that
+/// gets deeper has had a level less: its root hands its pairs down to a new block.) A directory of
+/// one block that gets an index has two new leaves.
+pub const fn insert_adds(levels: u32) -> u32 {
+    levels
+}
+
+/// [`insert_adds`] of the deepest index.
+pub const INSERT_ADDS: u32 = insert_adds(MAX_LEVELS as u32);
+/// Most blocks that a removal changes: the leaf, to whose place the last block moves if it goes,
+/// and an index block each that led to the two.
+pub const REMOVE_CHANGES: u32 = 3;
+/// Most blocks that a removal takes from the directory. One by one is enough, as each removal
+/// empties one leaf at most, and with every more a removal would have to ask for credits that it
+/// hardly ever needs.
+pub const REMOVE_DROPS: u32 = 1;
+/// Most blocks that [`replace`] or [`set_parent`] changes.
+pub const REPLACE_CHANGES: u32 = 1;
 
 /// Why a directory was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,6 +54,8 @@ pub struct Needs {
     pub allocated: u32,
     /// Calls of [`Blocks::free`], each of which frees blocks of one group.
     pub freed: u32,
+    /// How many of these calls free one block of the tree's own.
+    pub dropped: u32,
 }
 
 /// Worst case of [`ExtentEditor::insert`] and of [`ExtentEditor::convert`] for a tree whose root
@@ -65,6 +67,7 @@ pub const fn change_needs(depth: u16) -> Needs {
         changed: depth as u32,
         allocated: (depth as u32).saturating_add(root),
         freed: 0,
+        dropped: 0,
     }
 }
 
@@ -72,10 +75,21 @@ pub const fn change_needs(depth: u16) -> Needs {
 /// where a hole is punched into the middle of an extent, or where freeing one from its head is
 /// interrupted; nodes are emptied only where neither is the case.
 pub const fn remove_needs(depth: u16, budget: u32) -> Needs {
+    Needs {
+        allocated: change_needs(depth).allocated,
+        ..truncate_needs(depth, budget)
+    }
+}
+
+/// As [`remove_needs`], where nothing is mapped behind the range: no extent is cut in two, so
+/// that nothing is allocated. The root's only child is freed in a call of its own.
+pub const fn truncate_needs(depth: u16, budget: u32) -> Needs {
     let least = least_budget(depth);
     Needs {
+        changed: depth as u32,
+        allocated: 0,
         freed: if budget > least { budget } else { least },
-        ..change_needs(depth)
+        dropped: depth as u32,
     }
 }
 

@@ -33,6 +33,7 @@ pub const INSERT_NEEDS: Needs = Needs {
     changed: 1,
     allocated: LEVELS as u32,
     freed: 0,
+    dropped: 0,
 };
 
 /// Worst case of one call of [`IndirectEditor::remove`] with `budget`.
@@ -45,6 +46,7 @@ pub const fn remove_needs(budget: u32) -> Needs {
         } else {
             LEAST_BUDGET
         },
+        dropped: LEVELS as u32,
     }
 }
 

@@ -111,11 +111,15 @@ pub(crate) fn restart(sb: &Sb, handle: &mut Handle<'_>, op: Op) -> Result {
 fn kind(op: Op) -> u8 {
     match op {
         Op::Create(..) | Op::Mkdir(..) | Op::SlowSymlink(..) | Op::Tmpfile(..) => 1,
-        Op::Link(..) | Op::Unlink | Op::Rmdir => 2,
-        Op::Rename(..) | Op::RenameWhiteout(..) | Op::Exchange => 3,
+        Op::Link(..) | Op::Unlink(..) | Op::Rmdir(..) => 2,
+        Op::Rename { .. } | Op::RenameWhiteout(..) | Op::Exchange => 3,
         Op::SetAttr | Op::SetSize | Op::UpdateInode => 4,
         Op::SetXattr { .. } => 5,
-        Op::OrphanAdd | Op::OrphanDel | Op::TruncateStep(..) | Op::FreeInode { .. } => 6,
+        Op::OrphanAdd
+        | Op::OrphanDel
+        | Op::TruncateStep { .. }
+        | Op::PunchStep(..)
+        | Op::FreeInode { .. } => 6,
         Op::Allocate(..) | Op::Convert(..) => 7,
     }
 }

@@ -22,7 +22,9 @@ fn in_block<E>(place: Place) -> Result<(FileBlock, usize), EditError<E>> {
 }
 
 /// Removes the entry `name` from `place`, where a lookup has found it. Returns how many blocks
-/// the directory has lost by that, from its end: none as a rule.
+/// the directory has lost by that, from its end: none as a rule, at most [`REMOVE_DROPS`].
+///
+/// [`REMOVE_DROPS`]: super::REMOVE_DROPS
 ///
 /// Errors: [`EditError::Gone`] if the entry is not there; [`EditError::Name`] for `.` and `..`;
 /// damage, I/O. What goes wrong after the entry's removal is no error: the blocks stay.
@@ -46,7 +48,7 @@ pub fn remove<D: DirChange>(
     dir.records_mut(&mut edit).erase(&victim);
     dir.blocks.dirty(edit, dir.leaf_seal());
     Ok(if victim.alone && lblk != FileBlock::ZERO {
-        shrink::shrink(dir, name, lblk)
+        u32::from(shrink::shrink(dir, name, lblk))
     } else {
         0
     })

@@ -2,7 +2,8 @@
 
 //! Giving back the blocks of a directory that have become empty.
 //!
-//! From front to back, an entry must not move: only empty blocks at the end go. With an index, an
+//! A removal that empties a leaf gives back one block ([`REMOVE_DROPS`](super::REMOVE_DROPS)).
+//! From front to back, an entry must not move: only an empty block at the end goes. With an index, an
 //! empty leaf goes from anywhere: the directory's last block, leaf or index block, moves to its
 //! place, and the pair that led there is redirected. So a directory is as large as it has to be,
 //! as long as leaves are emptied one by one. The hashes of the leaf that goes fall to its
@@ -23,47 +24,32 @@ use crate::ondisk::FileBlock;
 use super::super::change::DirChange;
 use super::super::dir::{DirBlock, Directory};
 use super::super::htree::{Branch, Next, Walk};
-use super::REMOVE_DROPS;
 
 /// Most leaves that are passed in search of the pair that leads to a block whose hashes are not
 /// known: a few index blocks' worth.
 const SEARCH: u32 = 2048;
 
 /// Called after the removal of `name`, which leaves block `emptied` (not block 0) without
-/// entries. Returns how many blocks are gone.
+/// entries. Returns whether the directory has lost a block.
 #[inline(never)] // Rare, and no part of the removal's stack.
-pub(super) fn shrink<D: DirChange>(dir: &Directory<'_, D>, name: &[u8], emptied: FileBlock) -> u32 {
+pub(super) fn shrink<D: DirChange>(
+    dir: &Directory<'_, D>,
+    name: &[u8],
+    emptied: FileBlock,
+) -> bool {
     // Without the feature, an index that is there all the same is left to whoever repairs it.
     if dir.indexed && !dir.has_index() {
-        return 0;
+        return false;
     }
-    let mut dir = *dir;
-    let (mut empty, mut name) = (emptied, Some(name));
-    let mut dropped = 0;
-    while dropped < REMOVE_DROPS {
-        let Some(last) = dir.block_count().get().checked_sub(1).map(FileBlock::new) else {
-            break;
-        };
-        if name.is_none() {
-            // After the first one, only what is at the end.
-            empty = last;
-            if !is_blank(&dir, empty) {
-                break;
-            }
-        }
-        let gone = if dir.has_index() {
-            drop_leaf(&dir, name, empty, last)
-        } else {
-            drop_last(&dir, empty, last)
-        };
-        if gone.is_none() {
-            break;
-        }
-        dir.size = u64::from(last.get()).wrapping_shl(dir.block_bits());
-        dropped = dropped.wrapping_add(1);
-        name = None;
-    }
-    dropped
+    let Some(last) = dir.block_count().get().checked_sub(1).map(FileBlock::new) else {
+        return false;
+    };
+    let gone = if dir.has_index() {
+        drop_leaf(dir, name, emptied, last)
+    } else {
+        drop_last(dir, emptied, last)
+    };
+    gone.is_some()
 }
 
 /// Whether block `lblk` holds records, none of them in use. Without checksums this is true of an
@@ -76,7 +62,8 @@ fn is_blank<D: DirChange>(dir: &Directory<'_, D>, lblk: FileBlock) -> bool {
         }
 }
 
-/// Drops an empty block of a directory without an index, if it is the last.
+/// Drops the last block of a directory without an index if it is `empty`, or another one that has
+/// become empty when it was not the last.
 fn drop_last<D: DirChange>(
     dir: &Directory<'_, D>,
     empty: FileBlock,
@@ -87,7 +74,7 @@ fn drop_last<D: DirChange>(
         ..*dir
     };
     // Positions that are out must keep their meaning: see `dir_edit`.
-    if empty != last || left.hash_order() != dir.hash_order() {
+    if left.hash_order() != dir.hash_order() || (empty != last && !is_blank(dir, last)) {
         return None;
     }
     dir.blocks.remove_last(last).ok()
@@ -97,14 +84,14 @@ fn drop_last<D: DirChange>(
 /// from the directory. `name` was in the leaf.
 fn drop_leaf<D: DirChange>(
     dir: &Directory<'_, D>,
-    name: Option<&[u8]>,
+    name: &[u8],
     empty: FileBlock,
     last: FileBlock,
 ) -> Option<()> {
     let format = &dir.format.dx;
     let hash = dir.read_root().ok()?.2;
-    let key = name.map(|name| hash.hash(name).major);
-    let (from, is_leaf) = locate(dir, empty, key)?;
+    let key = hash.hash(name).major;
+    let (from, is_leaf) = locate(dir, empty, Some(key))?;
     if !is_leaf || from.count < 2 {
         return None;
     }

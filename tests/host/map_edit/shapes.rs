@@ -150,7 +150,7 @@ fn the_worst_case_of_an_insert_comes() {
         let needs = Needs {
             changed: counts.dirtied,
             allocated: counts.created,
-            freed: 0,
+            ..change_needs(depth)
         };
         match got {
             Ok(Inserted::Done) => {
