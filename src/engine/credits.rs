@@ -267,6 +267,22 @@ impl Shape {
         }
     }
 
+    /// A file system that is so large that its size bounds nothing.
+    pub fn largest(block_size: u32, large_dir: bool) -> Self {
+        Self {
+            groups: u32::MAX,
+            gdt_blocks: u32::MAX,
+            block_size,
+            index_levels: if large_dir {
+                INDEX_LEVELS_LARGE
+            } else {
+                INDEX_LEVELS
+            },
+            ea_inode: false,
+            quota: 0,
+        }
+    }
+
     /// The table.
     pub fn credits(&self, op: Op) -> Credits {
         let all = match op {
@@ -284,6 +300,8 @@ impl Shape {
             Op::Unlink(dir) | Op::Rmdir(dir) => {
                 join(&[self.name_removed(dir), change(INODE), change(ORPHAN_ADD)])
             }
+            // That the new name may have raised the tree of the one directory that both are in has
+            // been counted with it: nothing is freed on top but what it has added.
             Op::Rename { from, to } => join(&[self.rename(to), self.name_removed(from)]),
             // The whiteout's entry is what the old name's is changed to.
             Op::RenameWhiteout(to) => join(&[
@@ -402,8 +420,7 @@ impl Shape {
     pub fn name_removed(&self, dir: Map) -> Credits {
         let mut map = map_truncate(dir, 0);
         if let Map::Extents { depth: 1.. } = dir {
-            // The call that lets the root take the place of its only child, the last level but one
-            // call after the other.
+            // One more call, for the root to take the place of its only child.
             map.freed = map.freed.saturating_add(1);
             map.dropped = map.dropped.saturating_add(1);
         }

@@ -24,6 +24,9 @@ mod images;
 mod inline;
 #[path = "dir/linear.rs"]
 mod linear;
+#[allow(dead_code)] // The tests of maps use all of it.
+#[path = "map_edit/store.rs"]
+mod map_store;
 #[path = "dir/memory.rs"]
 mod memory;
 #[path = "dir/model.rs"]

@@ -5,6 +5,8 @@
 
 mod common;
 
+#[path = "map_edit/credits.rs"]
+mod credits;
 #[allow(dead_code)] // Shared with the tests that only read.
 #[path = "mapping/disk.rs"]
 mod disk;

@@ -107,7 +107,9 @@ impl File {
                 changed,
                 allocated,
                 freed,
+                dropped,
             } = needs;
+            assert!(counts.dropped <= dropped, "{op:?} {counts:?}");
             assert!(counts.dirtied <= changed, "{op:?} {counts:?}");
             assert!(counts.created <= allocated, "{op:?} {counts:?}");
             assert!(counts.freed <= freed, "{op:?} {counts:?}");

@@ -60,6 +60,8 @@ pub struct Counts {
     pub dirtied: u32,
     pub created: u32,
     pub freed: u32,
+    /// How many of the calls that free something freed metadata.
+    pub dropped: u32,
     pub reads: u32,
 }
 
@@ -315,7 +317,10 @@ impl Blocks for Store {
             }
             return Err(e);
         }
-        self.count(|c| c.freed += 1);
+        self.count(|c| {
+            c.freed += 1;
+            c.dropped += u32::from(was == Was::Metadata);
+        });
         let n = len.min(self.state.chunk.get());
         let mut disk = self.state.disk.borrow_mut();
         for block in start.get() + u64::from(len - n)..start.get() + u64::from(len) {

@@ -2,6 +2,7 @@
 
 //! Changing directories.
 
+mod credits;
 mod deep;
 mod faults;
 mod fsck;

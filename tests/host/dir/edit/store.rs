@@ -5,6 +5,7 @@
 //! blocks are taken back in reverse order. Any call can be made to fail.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
@@ -27,6 +28,8 @@ struct Inner {
     held: RefCell<Vec<u32>>,
     /// What has been added in this operation, and whether it fills a hole.
     added: RefCell<Vec<(u32, bool)>>,
+    /// What was there and has been changed in this operation.
+    changed: RefCell<BTreeSet<u32>>,
     block_size: usize,
     calls: Cell<u32>,
     fail_at: Cell<u32>,
@@ -88,6 +91,7 @@ impl Store {
         self.0.calls.set(0);
         self.0.fail_at.set(fail_at);
         self.0.added.borrow_mut().clear();
+        self.0.changed.borrow_mut().clear();
     }
 
     /// Ends it: nothing may be left open. Returns the number of calls that could have failed.
@@ -101,6 +105,11 @@ impl Store {
     /// Blocks that the operation has added.
     pub fn added(&self) -> usize {
         self.0.added.borrow().len()
+    }
+
+    /// Blocks that were there and that it has changed.
+    pub fn changed(&self) -> usize {
+        self.0.changed.borrow().len()
     }
 
     pub fn reports(&self) -> u32 {
@@ -181,6 +190,9 @@ impl DirChange for Store {
 
     fn dirty(&self, mut edit: Edit, seal: Seal) {
         seal.close(&mut edit.bytes);
+        if edit.was.is_some() {
+            self.0.changed.borrow_mut().insert(edit.lblk);
+        }
         let nr = edit.lblk as usize;
         let bytes = std::mem::take(&mut edit.bytes);
         self.0.blocks.borrow_mut()[nr] = Some(Rc::from(bytes));

@@ -27,6 +27,8 @@ pub struct Subject {
     pub ino: Cell<u32>,
     pub parent: u32,
     pub model: Model,
+    /// How many blocks the last removal took.
+    pub gone: Cell<u32>,
 }
 
 pub const INO: u32 = 12;
@@ -66,6 +68,7 @@ impl Subject {
             ino: Cell::new(INO),
             parent: 2,
             model: Model::new(),
+            gone: Cell::new(0),
         }
     }
 
@@ -152,6 +155,7 @@ impl Subject {
         let dropped = dir_edit::remove(&self.view(), name, place)?;
         self.changed();
         assert!(dropped <= dir_edit::REMOVE_DROPS);
+        self.gone.set(dropped);
         Ok(dropped)
     }
 
