@@ -5,6 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod alloc;
+mod dir_edit;
 mod extent_cache;
+mod extent_edit;
 mod jbd2;
+#[cfg(CONFIG_KUNIT = "y")]
+mod memory;
 mod platform;
