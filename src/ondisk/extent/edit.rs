@@ -356,11 +356,14 @@ fn copy(to: Option<&mut [Entry]>, from: &[Entry]) {
 }
 
 /// Moves `count` entries from `from` to `to`; the two places may overlap.
-#[inline]
+#[inline(never)] // With one caller, `copy_within` becomes part of it, and sees the conditions.
 fn shift(slots: &mut [Entry], from: usize, count: usize, to: usize) {
-    let end = from.wrapping_add(count);
+    let len = slots.len();
+    let (Some(end), Some(last)) = (from.checked_add(count), len.checked_sub(count)) else {
+        return;
+    };
     // The conditions of `copy_within`, in its own words, so that none is left to check.
-    if from <= end && end <= slots.len() && to <= slots.len().wrapping_sub(end.wrapping_sub(from)) {
+    if end <= len && to <= last {
         slots.copy_within(from..end, to);
     }
 }
