@@ -189,7 +189,7 @@ mod tests {
         let mut entry = cache.find(1);
         while let Some(e) = entry {
             seen |= 1u64.wrapping_shl(e.value() as u32);
-            count += 1;
+            count = u32::wrapping_add(count, 1);
             assert!(count <= 3);
             e.touch();
             entry = e.next();

@@ -131,7 +131,7 @@ mod tests {
         }
         let mut calls = 0;
         let ret = run(&array, |name, value| {
-            calls += 1;
+            calls = u32::wrapping_add(calls, 1);
             match calls {
                 1 => assert!(name == b"selinux" && value == b"label"),
                 _ => assert!(name == b"evm" && value.is_empty()),
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!((ret, calls), (0, 2));
         let mut calls = 0;
         let ret = run(&array, |_, _| {
-            calls += 1;
+            calls = u32::wrapping_add(calls, 1);
             Err(ENOSPC)
         });
         assert_eq!((ret, calls), (ENOSPC.to_errno(), 1));
