@@ -167,6 +167,11 @@ impl Keeper {
         Self(kernel::sync::SetOnce::new())
     }
 
+    /// The device.
+    pub(super) fn get(&self) -> Option<&ClaimedDevice<'_>> {
+        self.0.as_ref()
+    }
+
     /// Keeps `device`, which is the superblock's own, until the last unmount.
     ///
     /// Errors: EBUSY if there is one already.

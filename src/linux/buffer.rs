@@ -300,6 +300,12 @@ impl<'a> Device<'a> {
         super::super_block::check(unsafe { bindings::blkdev_issue_flush(self.bdev.as_ptr()) })
     }
 
+    /// Sectors of 512 bytes that have been written to the device since the machine started.
+    pub(crate) fn sectors_written(self) -> u64 {
+        // SAFETY: the device is open.
+        unsafe { bindings::bdev_sectors_written(self.bdev.as_ptr()) as u64 }
+    }
+
     /// Forgets all buffers that are clean and not held, and with them that they were verified.
     pub(crate) fn invalidate(self) {
         // SAFETY: the device is open.
@@ -406,6 +412,18 @@ impl Buffer<'_> {
     ///
     /// Errors: EINVAL for bytes that do not fit the block; EIO.
     pub(crate) fn write_through(&mut self, offset: usize, bytes: &[u8]) -> Result {
+        self.write_with(offset, bytes, false)
+    }
+
+    /// As [`write_through`](Self::write_through), until the block is safe on the medium, whatever
+    /// caches the device has.
+    ///
+    /// Errors: as there.
+    pub(crate) fn write_durably(&mut self, offset: usize, bytes: &[u8]) -> Result {
+        self.write_with(offset, bytes, true)
+    }
+
+    fn write_with(&mut self, offset: usize, bytes: &[u8], durably: bool) -> Result {
         let bh = self.bh.as_ptr();
         let end = offset.checked_add(bytes.len()).ok_or(EINVAL)?;
         if end > self.len() {
@@ -428,7 +446,11 @@ impl Buffer<'_> {
             );
             bindings::unlock_buffer(bh);
             bindings::mark_buffer_dirty(bh);
-            super::super_block::check(bindings::sync_dirty_buffer(bh))
+            super::super_block::check(if durably {
+                bindings::sync_dirty_buffer_fua(bh)
+            } else {
+                bindings::sync_dirty_buffer(bh)
+            })
         }
     }
 

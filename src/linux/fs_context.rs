@@ -131,6 +131,19 @@ impl FsContext {
         last
     }
 
+    /// Whether this changes the mounted file system `sb`, which it holds.
+    pub(super) fn is_remount_of(&self, sb: *const bindings::super_block) -> bool {
+        // SAFETY: nobody else uses the context, which holds its root, and that its superblock.
+        let own = unsafe {
+            let root = (*self.as_raw()).root;
+            if root.is_null() {
+                return false;
+            }
+            (*root).d_sb
+        };
+        self.is_reconfigure() && ptr::eq(own, sb)
+    }
+
     /// Whether a read-only mount is asked for.
     pub(crate) fn asks_for_rdonly(&self) -> bool {
         // SAFETY: a word of a valid context that we are the only user of.

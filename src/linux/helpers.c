@@ -18,6 +18,7 @@
 #include <linux/jbd2.h>
 #include <linux/mbcache.h>
 #include <linux/pagemap.h>
+#include <linux/part_stat.h>
 #include <linux/percpu_counter.h>
 #include <linux/posix_acl.h>
 #include <linux/sched/mm.h>
@@ -321,6 +322,16 @@ __rext4_helper void rext4_helper_journal_state_lock(journal_t *journal)
 __rext4_helper void rext4_helper_journal_state_unlock(journal_t *journal)
 {
 	write_unlock(&journal->j_state_lock);
+}
+
+__rext4_helper int rext4_helper_sync_dirty_buffer_fua(struct buffer_head *bh)
+{
+	return __sync_dirty_buffer(bh, REQ_SYNC | REQ_FUA);
+}
+
+__rext4_helper unsigned long rext4_helper_bdev_sectors_written(struct block_device *bdev)
+{
+	return part_stat_read(bdev, sectors[STAT_WRITE]);
 }
 
 __rext4_helper void rext4_helper_warn_on_once(bool condition)

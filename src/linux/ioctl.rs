@@ -52,3 +52,5 @@ pub(crate) const EXT4_IOC_GETFSUUID: u32 = _IOR::<[u32; 2]>(b'f' as u32, 44);
 pub(crate) const EXT4_IOC_SETFSUUID: u32 = _IOW::<[u32; 2]>(b'f' as u32, 44);
 /// Discards free space; the argument is a `struct fstrim_range` of three 64-bit words.
 pub(crate) const FITRIM: u32 = _IOWR::<[u64; 3]>(b'X' as u32, 121);
+/// Shuts the file system down; the argument is a 32-bit number that says how.
+pub(crate) const EXT4_IOC_SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);

@@ -13,6 +13,7 @@ use super::{
     background::Background,
     bdev::{ClaimedDevice, Keeper},
     bindings,
+    fs_context::FsContext,
     fs_type::{FileSystem, Registration},
     inode::{self, Inode},
     jbd2,
@@ -87,9 +88,30 @@ impl<F: FileSystem> SuperBlock<F> {
 
     /// The journal that [`Published::keep_journal`] was given, until the last unmount.
     #[inline]
-    #[allow(dead_code, reason = "for the write path, which is being built")]
     pub(crate) fn journal(&self) -> Option<&jbd2::LoadedJournal<'_, jbd2::OfSuper<F>>> {
         self.kept_journal().get()
+    }
+
+    /// The device that [`Published::keep_journal_device`] was given.
+    pub(crate) fn journal_device(&self) -> Option<&ClaimedDevice<'_>> {
+        // SAFETY: as above.
+        unsafe { (*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).journal_device.get() }
+    }
+
+    /// As [`Published::keep_journal`], in a remount.
+    ///
+    /// Errors: EINVAL when `remount` is not one of this superblock; as there.
+    pub(crate) fn keep_journal_at(
+        &self,
+        remount: &FsContext,
+        journal: jbd2::LoadedJournal<'_, jbd2::OfSuper<F>>,
+    ) -> Result {
+        if !remount.is_remount_of(self.as_raw()) {
+            return Err(EINVAL);
+        }
+        // SAFETY: the context of a remount holds the mounted superblock, so `put_super` is yet to
+        // come, which closes the journal.
+        unsafe { self.kept_journal().fill(journal) }
     }
 
     /// The short name of the device, for messages.
@@ -397,7 +419,6 @@ impl<F: FileSystem> Published<'_, F> {
     /// [`SuperOps::put_super`], or when the mount fails.
     ///
     /// Errors: EBUSY when there is one already; ENOMEM. Either way `journal` has been closed.
-    #[allow(dead_code, reason = "for the write path, which is being built")]
     pub(crate) fn keep_journal(
         &self,
         journal: jbd2::LoadedJournal<'_, jbd2::OfSuper<F>>,

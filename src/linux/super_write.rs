@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "the write path is being built on top of this")]
 
-use super::{bindings, fs_type::FileSystem, super_block::SuperBlock};
+use super::{bindings, fs_context::FsContext, fs_type::FileSystem, super_block::SuperBlock};
 use kernel::{error::to_result, prelude::*, types::NotThreadSafe};
 
 /// While this lives the file system is not frozen completely: what a task does of its own accord,
@@ -80,6 +80,28 @@ impl<F: FileSystem> SuperBlock<F> {
         to_result(unsafe {
             bindings::sb_issue_zeroout(self.as_raw(), block, blocks, bindings::GFP_NOFS)
         })
+    }
+
+    /// Writes everything that is dirty, data and metadata, and waits. `s_umount` is held, in a
+    /// remount for example.
+    ///
+    /// Errors: EIO, ENOSPC.
+    pub(crate) fn sync_filesystem(&self, _remount: &FsContext) -> Result {
+        // SAFETY: a live superblock, which the context of a remount has locked.
+        to_result(unsafe { bindings::sync_filesystem(self.as_raw()) })
+    }
+
+    /// Calls `f` while the file system is frozen: everything has been written, and nobody writes.
+    /// Waits for all who do, so nothing that holds off a freeze may be held.
+    ///
+    /// Errors: those of freezing; `f` has not been called then.
+    pub(crate) fn while_frozen(&self, f: impl FnOnce()) -> Result {
+        // SAFETY: the device of a live superblock is open; thawed below.
+        to_result(unsafe { bindings::bdev_freeze((*self.as_raw()).s_bdev) })?;
+        f();
+        // SAFETY: frozen above. That it could not be thawed shows soon enough.
+        unsafe { bindings::bdev_thaw((*self.as_raw()).s_bdev) };
+        Ok(())
     }
 
     /// Whether the device has these blocks: the functions above shift them to sectors.

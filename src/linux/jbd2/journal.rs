@@ -300,6 +300,14 @@ impl<'a, O: Owner> Journal<'a, O> {
         })
     }
 
+    /// Forgets what is in the journal, on disk as well: nothing of it is replayed.
+    ///
+    /// Errors: EFSBADCRC and EUCLEAN for a damaged log, EIO, ENOMEM.
+    pub(crate) fn wipe(&mut self) -> Result {
+        // SAFETY: by the type invariant of `Raw`; not loaded yet.
+        check(unsafe { bindings::jbd2_journal_wipe(self.0.raw.as_ptr(), 1) })
+    }
+
     /// Replays what is in the journal: its blocks go to their places in the device's page cache,
     /// and from there to the device. May take long.
     ///
