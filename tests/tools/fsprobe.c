@@ -191,6 +191,19 @@ static int readonly(const char *dir, const char *file)
 	return 0;
 }
 
+static int label_fs(const char *dir, const char *name)
+{
+	char label[FSLABEL_MAX] = "";
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	strncpy(label, name, sizeof(label) - 1);
+	if (fd < 0 || ioctl(fd, FS_IOC_SETFSLABEL, label)) {
+		perror("label");
+		return 1;
+	}
+	return 0;
+}
+
 static int shutdown_fs(const char *dir, const char *how)
 {
 	uint32_t flags = (uint32_t)strtoul(how, NULL, 0);
@@ -282,11 +295,13 @@ int main(int argc, char **argv)
 		return ways(argv[2]);
 	if (argc == 4 && !strcmp(argv[1], "readonly"))
 		return readonly(argv[2], argv[3]);
+	if (argc == 4 && !strcmp(argv[1], "label"))
+		return label_fs(argv[2], argv[3]);
 	if (argc == 4 && !strcmp(argv[1], "shutdown"))
 		return shutdown_fs(argv[2], argv[3]);
 	if (argc == 3 && !strcmp(argv[1], "atime"))
 		return atime(argv[2]);
-	fputs("usage: fsprobe ways FILE | readonly DIR FILE | shutdown DIR FLAGS | atime FILE\n"
+	fputs("usage: fsprobe ways FILE | readonly DIR FILE | shutdown DIR FLAGS | label DIR NAME | atime FILE\n"
 	      "       fsprobe options TYPE DEVICE DIR <options, one set per line\n", stderr);
 	return 2;
 }
