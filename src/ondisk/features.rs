@@ -308,6 +308,15 @@ impl Features {
         self.ro_compat.without(WRITABLE_RO_COMPAT).first_name()
     }
 
+    /// The name of the first feature that ext4 can write and rext4 cannot yet: quotas would have to
+    /// be kept up to date, and another machine that has the file system mounted (multiple mount
+    /// protection) be noticed.
+    pub fn not_written_yet(&self) -> Option<&'static str> {
+        let incompat = Incompat::from_bits(self.incompat.bits() & Incompat::MMP.bits());
+        let ro_compat = RoCompat::from_bits(self.ro_compat.bits() & RoCompat::QUOTA.bits());
+        incompat.first_name().or(ro_compat.first_name())
+    }
+
     /// Whether the driver of ext2 could mount this, read-only or (as far as it is known there)
     /// writable.
     pub fn are_of_ext2(&self, rdonly: bool) -> bool {
@@ -378,6 +387,20 @@ mod tests {
         assert_eq!(f.unsupported_ro_compat(), Some("read-only"));
         f.ro_compat = WRITABLE_RO_COMPAT.union(RoCompat::SHARED_BLOCKS);
         assert_eq!(f.unsupported_ro_compat(), Some("shared_blocks"));
+    }
+
+    #[test]
+    fn what_is_not_written_yet_has_a_name() {
+        let mut f = Features {
+            compat: Compat::HAS_JOURNAL,
+            incompat: READABLE_INCOMPAT.without(Incompat::MMP),
+            ro_compat: WRITABLE_RO_COMPAT.without(RoCompat::QUOTA),
+        };
+        assert_eq!(f.not_written_yet(), None);
+        f.ro_compat = WRITABLE_RO_COMPAT;
+        assert_eq!(f.not_written_yet(), Some("quota"));
+        f.incompat = READABLE_INCOMPAT;
+        assert_eq!(f.not_written_yet(), Some("mmp"));
     }
 
     #[test]
