@@ -4,11 +4,21 @@
 //!
 //! The superblock on disk has a record of the same kind (`s_error_count` and the fields around
 //! it), which e2fsck clears. A read-only mount leaves that alone, so what user space is shown is
-//! both together.
+//! both together. A mount that can write brings it up to date, and does what `errors=` says:
+//! - `continue`: the record is written through the journal, by the background work, since whoever
+//!   has met the damage may be in the middle of a transaction;
+//! - `remount-ro`: nothing is written any more. The journal is given up before anything of the
+//!   operation that met the damage is committed, and the record goes to the disk at once;
+//! - `panic`: as that, and the machine stops.
 
-use super::{options::Toggles, super_info::SuperInfo, Sb};
+use super::{options::Toggles, super_image, super_info::SuperInfo, super_write, Sb};
 use crate::{
-    linux::{panic, ratelimit::RateLimit, time::real_seconds},
+    linux::{
+        panic,
+        ratelimit::RateLimit,
+        super_block::{message, Level},
+        time::real_seconds,
+    },
     ondisk::{mount_state::ErrorEntry, Corrupt},
 };
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -30,8 +40,25 @@ pub(crate) struct Errors {
 struct Record {
     first: Option<ErrorEntry<'static>>,
     last: Option<ErrorEntry<'static>>,
+    /// What is not in the record on disk yet.
+    unwritten: Option<Unwritten>,
 }
 
+/// Errors that are not in the record on disk yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Unwritten {
+    /// The first of them.
+    pub(crate) first: ErrorEntry<'static>,
+    /// The latest.
+    pub(crate) last: ErrorEntry<'static>,
+    /// How many there are.
+    pub(crate) count: u32,
+}
+
+/// `EXT4_ERR_EIO`.
+const IO_ERROR: u8 = 2;
+/// `EXT4_ERR_ESHUTDOWN`.
+const SHUT_DOWN: u8 = 16;
 /// `EXT4_ERR_EFSBADCRC`.
 const BAD_CHECKSUM: u8 = 4;
 /// `EXT4_ERR_EFSCORRUPTED`.
@@ -45,6 +72,7 @@ impl Errors {
         let record = Record {
             first: None,
             last: None,
+            unwritten: None,
         };
         Ok(Self {
             count: AtomicU32::new(0),
@@ -60,32 +88,58 @@ impl Errors {
     /// mount itself asks for it, unlike C ext4: no damage can spread from there, and an image
     /// that somebody hands us must not be able to do it by its superblock.
     /// `what` is `None` for a report that is only a test.
+    ///
+    /// On a mount that can write this may sleep; a handle may be open, but no lock of an allocation
+    /// group may be held.
     #[cold]
     pub(crate) fn note(&self, sb: &Sb, ino: u64, func: &'static str, what: Option<Corrupt>) {
+        self.record(
+            ino,
+            func,
+            match what {
+                Some(what) if what.is_checksum() => BAD_CHECKSUM,
+                _ => CORRUPTED,
+            },
+        );
+        let info = sb.info();
+        if info.has(Toggles::WARN_ON_ERROR) && !WARNED.swap(true, Relaxed) {
+            warn_on!(true);
+        }
+        if !sb.is_rdonly() {
+            react(sb, !info.continues_on_error());
+        }
+        if info.panics_on_error(sb.is_rdonly()) && !panic::going_down() {
+            panic::panic(c"rext4-fs: panic forced after error\n");
+        }
+    }
+
+    fn record(&self, ino: u64, func: &'static str, errcode: u8) {
         let entry = ErrorEntry {
             time: real_seconds(),
             ino: u32::try_from(ino).unwrap_or(0),
             block: 0,
             func: func.as_bytes(),
             line: 0,
-            errcode: match what {
-                Some(what) if what.is_checksum() => BAD_CHECKSUM,
-                _ => CORRUPTED,
-            },
+            errcode,
         };
         {
             let mut record = self.record.lock();
             record.first.get_or_insert(entry);
             record.last = Some(entry);
+            let unwritten = record.unwritten.get_or_insert(Unwritten {
+                first: entry,
+                last: entry,
+                count: 0,
+            });
+            unwritten.last = entry;
+            unwritten.count = unwritten.count.saturating_add(1);
         }
         self.count.fetch_add(1, Relaxed);
-        let info = sb.info();
-        if info.has(Toggles::WARN_ON_ERROR) && !WARNED.swap(true, Relaxed) {
-            warn_on!(true);
-        }
-        if info.panics_on_error(sb.is_rdonly()) && !panic::going_down() {
-            panic::panic(c"rext4-fs: panic forced after error\n");
-        }
+    }
+
+    /// What is to be added to the record on disk, once.
+    pub(crate) fn take_unwritten(&self) -> Option<Unwritten> {
+        self.record.lock().unwritten.take()
     }
 
     /// Notes one more warning.
@@ -101,6 +155,60 @@ impl Errors {
     /// Warnings since mounting.
     pub(crate) fn warnings(&self) -> u32 {
         self.warnings.load(Relaxed)
+    }
+}
+
+/// Whether there are errors that are not in the record on disk yet.
+pub(crate) fn has_unwritten(info: &SuperInfo) -> bool {
+    info.errors.record.lock().unwritten.is_some()
+}
+
+/// What an error means to a mount that can write: see the head of the module. With `stop`, no more
+/// writing.
+fn react(sb: &Sb, stop: bool) {
+    if !stop {
+        sb.start_background(0);
+        return;
+    }
+    let first = sb.info().emergency.make_readonly();
+    if let Some(journal) = sb.journal().filter(|journal| !journal.is_aborted()) {
+        journal.abort(EIO);
+    }
+    // No transaction goes to the disk any more, so the record has to by itself.
+    if super_write::is_writing(sb) {
+        let _ = super_image::commit(sb, |raw| raw.mark_errors());
+    }
+    if first {
+        message(
+            Level::Err,
+            sb.id(),
+            fmt!("Remounting filesystem read-only\n"),
+        );
+    }
+}
+
+/// jbd2 has given up the journal because of `error`, or has been told to.
+#[cold]
+pub(crate) fn journal_aborted(sb: &Sb, error: Error) {
+    let info = sb.info();
+    if info.emergency.is_shut_down() || info.emergency.is_readonly() || sb.is_rdonly() {
+        // By whoever has done that, and not news.
+        return;
+    }
+    message(
+        Level::Err,
+        sb.id(),
+        fmt!("Detected aborted journal: error {}\n", error.to_errno()),
+    );
+    info.errors.record(0, "journal_aborted", IO_ERROR);
+    react(sb, true);
+}
+
+/// The mount option `abort`: as if an error that stops all writing had been met.
+pub(crate) fn abort(sb: &Sb) {
+    if !sb.is_rdonly() {
+        sb.info().errors.record(0, "abort", SHUT_DOWN);
+        react(sb, true);
     }
 }
 

@@ -5,7 +5,7 @@
 use super::{
     inode::InodeInfo,
     io::{Read, Report},
-    map, Rext4Fs, VfsInode,
+    map, super_write, Rext4Fs, VfsInode,
 };
 use crate::{
     linux::{
@@ -53,8 +53,22 @@ impl FileOps for File {
         takes_direct_io(inode.data())
     }
 
+    fn open(file: &OpenFile<Rext4Fs>) -> Result {
+        let sb = file.inode().super_block();
+        let emergency = &sb.info().emergency;
+        if emergency.is_shut_down() {
+            return Err(EIO);
+        }
+        if file.is_writable() && emergency.is_readonly() {
+            return Err(EROFS);
+        }
+        let mut path = [0u8; 64];
+        super_write::store_path(sb, || file.mount_path(&mut path));
+        Ok(())
+    }
+
     fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<isize> {
-        super::ioctl::ioctl(file.inode(), cmd, arg)
+        super::ioctl::ioctl(file, cmd, arg)
     }
 
     fn fsync(_file: &OpenFile<Rext4Fs>, _what: Fsync) -> Result {

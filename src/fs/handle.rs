@@ -84,6 +84,18 @@ pub(crate) fn begin<'a>(sb: &'a Sb, outside: &'a mut NoHandle, op: Op) -> Result
     Handle::start(sb.journal(), outside, wanted(sb, op), 0, kind(op))
 }
 
+/// As [`begin`], for a change of the superblock and nothing else.
+///
+/// Errors: as `begin`.
+pub(crate) fn begin_super<'a>(sb: &'a Sb, outside: &'a mut NoHandle) -> Result<Handle<'a>> {
+    may_write(sb)?;
+    let credits = jbd2::Credits {
+        blocks: 1,
+        revokes: 0,
+    };
+    Handle::start(sb.journal(), outside, credits, 0, 0)
+}
+
 /// As [`begin`], but takes part in the task's handle if it has one.
 ///
 /// Errors: as `begin`; ENOSPC also when the outer handle's transaction has no room for more.

@@ -5,16 +5,18 @@
 //! FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FIEMAP, FIBMAP and others come through operations
 //! of their own; here are those that only the file system can answer.
 
-use super::{inode::MapKind, map, VfsInode};
-use crate::linux::{capability, file::UserArg, ioctl as nr};
+use super::{inode::MapKind, map, options::WRITABLE, shutdown, super_image, super_write, Rext4Fs};
+use crate::linux::{capability, file::UserArg, ioctl as nr, open_file::OpenFile};
 use kernel::prelude::*;
 
 /// Answers `cmd`.
 ///
 /// Errors: EFAULT; ENOTTY for a command that is not known; EROFS for one that would change the
 /// file system.
-pub(crate) fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
-    let info = inode.super_block().info();
+pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<isize> {
+    let inode = file.inode();
+    let sb = inode.super_block();
+    let info = sb.info();
     match cmd {
         nr::FS_IOC_GETVERSION
         | nr::EXT4_IOC_GETVERSION
@@ -29,9 +31,11 @@ pub(crate) fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
         nr::FS_IOC_GETFSLABEL => {
             // A label of at most 16 bytes in a field of 256, padded with zeroes.
             let mut label = [0u8; nr::FSLABEL_MAX];
-            for (to, from) in label.iter_mut().zip(info.raw.volume_name()) {
-                *to = *from;
-            }
+            info.image.with(|raw| {
+                for (to, from) in label.iter_mut().zip(raw.volume_name()) {
+                    *to = *from;
+                }
+            });
             arg.write(&label)
         }
         nr::EXT4_IOC_GETFSUUID => uuid(info.geometry.uuid(), arg),
@@ -44,18 +48,43 @@ pub(crate) fn ioctl(inode: &VfsInode, cmd: u32, arg: UserArg) -> Result<isize> {
         {
             Err(ENOTTY)
         }
+        nr::EXT4_IOC_SHUTDOWN if WRITABLE => {
+            if !capability::sys_admin() {
+                return Err(EPERM);
+            }
+            let mut how = [0u8; 4];
+            arg.read(&mut how)?;
+            shutdown::shut_down(sb, u32::from_ne_bytes(how)).map(|()| 0)
+        }
         nr::EXT4_IOC_SETFSUUID | nr::FS_IOC_SETFSLABEL | nr::FITRIM if !capability::sys_admin() => {
             Err(EPERM)
         }
+        nr::FS_IOC_SETFSLABEL => set_label(file, arg),
         nr::EXT4_IOC_SETFSUUID
         | nr::FS_IOC_SETVERSION
         | nr::EXT4_IOC_SETVERSION
         | nr::FS_IOC32_SETVERSION
         | nr::EXT4_IOC32_SETVERSION
-        | nr::FS_IOC_SETFSLABEL
         | nr::FITRIM => Err(EROFS),
         _ => Err(ENOTTY),
     }
+}
+
+/// FS_IOC_SETFSLABEL. The copies of the superblock in other groups keep the old label, until a tool
+/// writes them: they are read when the first one is lost.
+///
+/// Errors: EFAULT; EINVAL for a label of more than 16 bytes; EROFS and EIO.
+fn set_label(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
+    let mut label = [0u8; 17];
+    arg.read(&mut label)?;
+    let len = label.iter().position(|b| *b == 0).ok_or(EINVAL)?;
+    let label = label.get(..len).unwrap_or(&[]);
+    let _write = file.want_write()?;
+    let sb = file.inode().super_block();
+    super_write::change(sb, |handle| {
+        super_image::edit(sb, handle, |raw| raw.set_volume_name(label))
+    })?;
+    Ok(0)
 }
 
 /// EXT4_IOC_GETFSUUID: fills in the length if that is 0, else length and UUID.

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Replaying the journal at mount time.
+//! Replaying the journal at mount time, and opening it for writing.
 //!
-//! rext4 cannot write files yet, but a file system that was not unmounted is consistent only
-//! together with its journal: what was committed and not yet written to its place has to be
-//! written now. So a read-only mount of a device that can be written replays the journal, as ext4
-//! does; on one that cannot, the mount is refused unless `noload` says to look at what is there.
+//! A file system that was not unmounted is consistent only together with its journal: what was
+//! committed and not yet written to its place has to be written now. So a read-only mount of a
+//! device that can be written replays the journal, as ext4 does; on one that cannot, the mount is
+//! refused unless `noload` says to look at what is there.
 //!
-//! A journal that needs no recovery is left alone. ext4 opens it also for a read-only mount, since
-//! the mount may become a writing one; here there is nothing to write into it. An external one is
-//! identified and claimed, as there.
+//! For a read-only mount, a journal that needs no recovery is left alone. ext4 opens it there as
+//! well, since the mount may become a writing one; here it is opened when it does. An external one
+//! is identified and claimed, as there.
 //!
-//! # Order
+//! A mount for writing opens the journal ([`open`]) after it has been replayed, closed, and
+//! everything has been read again: the journal's own inode and its block map are metadata like any
+//! other, and what the replay has made of them is what counts.
+//!
+//! # Order of a replay
 //!
 //! 1. The journal's superblock and its log are checked: whatever can be refused is refused before
 //!    a single block has changed (see `engine::journal_scan` for what jbd2 is to be spared).
@@ -30,12 +34,15 @@
 mod log;
 
 use self::log::{External, Log, Place};
-use super::{inode::iget, map, options::Toggles, tx, Rext4Fs, Sb, VfsInode};
+use super::{inode::iget, map, options::Toggles, super_image, tx, Rext4Fs, Sb, VfsInode};
 use crate::{
     engine::mapping::MapKind,
-    linux::super_block::{message, Level, Published},
+    linux::{
+        jbd2::{Checksums, JournalFeatures},
+        super_block::{message, Level, Published},
+    },
     ondisk::{
-        features::{Compat, Incompat},
+        features::{Compat, Incompat, RoCompat},
         group::GroupDesc,
         inode::Purpose,
         superblock::{self, Superblock},
@@ -68,16 +75,78 @@ pub(crate) fn prepare(sb: &Published<'_, Rext4Fs>) -> Result<bool> {
         recover_from(sb, &mut log)?;
     }
     if let Log::Device(external) = log {
-        sb.keep_journal_device(external.into_device())?;
+        if let Some(device) = external.into_device() {
+            sb.keep_journal_device(device)?;
+        }
     }
     Ok(recover)
+}
+
+/// Opens the journal for writing, with the features that ext4 would choose, and gives it to `keep`.
+/// Nothing happens without a journal, and if it is open already. The file system must not need
+/// recovery; what the journal holds nevertheless (a mount with `noload` has left it there) is
+/// forgotten.
+///
+/// Errors (reported): as [`prepare`], without EBUSY; those of `keep`.
+pub(crate) fn open(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result {
+    let info = sb.info();
+    if !info.geometry.has(Compat::HAS_JOURNAL)
+        || info.has(Toggles::NOLOAD)
+        || sb.journal().is_some()
+    {
+        return Ok(());
+    }
+    let mut log = match sb.journal_device() {
+        Some(device) => Log::Device(External::kept(sb, device)?),
+        None => match Place::of(sb)? {
+            Place::Inode(ino) => Log::in_inode(sb, ino)?,
+            // Claimed by `prepare`, or there is none.
+            Place::Device(_) => return Err(EINVAL),
+        },
+    };
+    if matches!(&log, Log::Device(external) if external.is_rdonly()) {
+        error(sb, fmt!("write access unavailable, cannot proceed"));
+        return Err(EROFS);
+    }
+    if let Some(scan) = &mut log.read_head(sb)? {
+        // jbd2 walks the log to find its end.
+        log.check(sb, scan)?;
+    }
+    let loading = |_: &Error| error(sb, fmt!("error loading journal"));
+    let mut journal = log
+        .open(sb, info.has(Toggles::BARRIER))
+        .inspect_err(loading)?;
+    journal.wipe().inspect_err(loading)?;
+    let mut journal = journal.load().inspect_err(loading)?;
+    take_over_errno(sb, &mut journal, || {
+        super_image::commit(sb, Superblock::mark_errors)
+    })?;
+    let (v3, asked) = (
+        info.geometry.has(RoCompat::METADATA_CSUM),
+        info.has(Toggles::JOURNAL_CHECKSUM) || info.has(Toggles::ASYNC_COMMIT),
+    );
+    let features = JournalFeatures {
+        checksums: match (v3, asked) {
+            (_, false) => Checksums::None,
+            (true, true) => Checksums::V3,
+            (false, true) => Checksums::Compat,
+        },
+        wide: info.geometry.has(Incompat::BIT64),
+        async_commit: info.has(Toggles::ASYNC_COMMIT),
+    };
+    journal.set_features(features).inspect_err(|_| {
+        error(sb, fmt!("Failed to set journal checksum feature set"));
+    })?;
+    keep(journal)
 }
 
 /// Replays `log`.
 ///
 /// Errors: as [`prepare`].
 fn recover_from(sb: &Sb, log: &mut Log<'_>) -> Result {
-    info(sb, fmt!("INFO: recovery required on readonly filesystem"));
+    if sb.is_rdonly() {
+        info(sb, fmt!("INFO: recovery required on readonly filesystem"));
+    }
     let journal_is_rdonly = matches!(log, Log::Device(external) if external.is_rdonly());
     if sb.device().is_rdonly() || journal_is_rdonly {
         error(
@@ -86,7 +155,9 @@ fn recover_from(sb: &Sb, log: &mut Log<'_>) -> Result {
         );
         return Err(EROFS);
     }
-    info(sb, fmt!("write access will be enabled during recovery"));
+    if sb.is_rdonly() {
+        info(sb, fmt!("write access will be enabled during recovery"));
+    }
     if !sb.info().has(Toggles::BARRIER) {
         info(sb, fmt!("barriers disabled"));
     }
@@ -175,7 +246,7 @@ fn replay(sb: &Sb, log: &mut Log<'_>) -> Result {
     }
     let mut journal = loaded.inspect_err(|_| error(sb, fmt!("error loading journal")))?;
     let mut on_disk = on_disk?;
-    take_over_errno(sb, &mut journal, &mut on_disk)?;
+    take_over_errno(sb, &mut journal, || on_disk.change(Superblock::mark_errors))?;
     journal
         .close()
         .inspect_err(|_| error(sb, fmt!("error loading journal")))?;
@@ -188,10 +259,11 @@ fn replay(sb: &Sb, log: &mut Log<'_>) -> Result {
     })
 }
 
-/// If the last mount gave up the journal because of an error, makes that one of the file system.
+/// If the last mount gave up the journal because of an error, makes that one of the file system,
+/// by means of `mark`.
 ///
 /// Errors: EIO (reported).
-fn take_over_errno(sb: &Sb, journal: &mut tx::Log<'_>, on_disk: &mut OnDisk<'_>) -> Result {
+fn take_over_errno(sb: &Sb, journal: &mut tx::Log<'_>, mark: impl FnOnce() -> Result) -> Result {
     let errno = journal.errno();
     if errno == 0 {
         return Ok(());
@@ -204,7 +276,7 @@ fn take_over_errno(sb: &Sb, journal: &mut tx::Log<'_>, on_disk: &mut OnDisk<'_>)
             errno
         ),
     );
-    on_disk.change(Superblock::mark_errors)?;
+    mark()?;
     message(
         Level::Warning,
         sb.id(),

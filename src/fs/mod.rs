@@ -4,6 +4,8 @@
 //!
 //! No `unsafe` here. One concept per file:
 //! - [`super_info`] what a mounted file system knows, [`mount`] how it comes to know it;
+//! - [`super_image`] the superblock and how it reaches the disk, [`super_write`] when it does:
+//!   mount, remount, freeze, unmount; [`shutdown`] the end before its time;
 //! - [`inode`] from an inode number to a VFS inode, [`map`] from a file's block to the device's;
 //! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
 //! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
@@ -41,8 +43,11 @@ pub(crate) mod module;
 pub(crate) mod mount;
 pub(crate) mod options;
 pub(crate) mod proc;
+pub(crate) mod shutdown;
 pub(crate) mod statfs;
+pub(crate) mod super_image;
 pub(crate) mod super_info;
+pub(crate) mod super_write;
 pub(crate) mod symlink;
 pub(crate) mod sysfs;
 #[allow(
@@ -90,6 +95,6 @@ impl FileSystem for Rext4Fs {
     }
 
     fn journal_aborted(sb: &Sb, error: Error) {
-        tx::journal_aborted(sb, error);
+        errors::journal_aborted(sb, error);
     }
 }

@@ -4,15 +4,17 @@
 //!
 //! The order: find and verify the superblock; refuse what cannot be mounted; derive the geometry
 //! and load what it leads to; replay the journal if it needs that, and then load everything once
-//! more, since the replay may have changed any of it; read the root directory.
+//! more, since the replay may have changed any of it; read the root directory; for a mount that
+//! writes, open the journal and say so in the superblock.
 
 use super::{
+    errors,
     inode::iget,
     journal,
     options::{self, MountedAs, Opt, Options, Parsed, Toggles},
     statfs::Super,
     super_info::SuperInfo,
-    sysfs, Rext4Fs, Sb,
+    super_write, sysfs, Rext4Fs, Sb,
 };
 use crate::{
     linux::{
@@ -84,6 +86,9 @@ impl ContextOps for Mount {
             return Err(EUCLEAN);
         }
         sb.set_root(root)?;
+        if !sb.is_rdonly() {
+            super_write::begin(&sb, |journal| sb.keep_journal(journal))?;
+        }
         sb.show::<sysfs::Surfaces>()?;
         announce(&sb);
         Ok(())
@@ -96,7 +101,27 @@ impl ContextOps for Mount {
             .lock()
             .clone()
             .for_remount(fc, ctx, &info.geometry)?;
+        let rdonly = if fc.changes_rdonly() {
+            fc.asks_for_rdonly()
+        } else {
+            sb.is_rdonly()
+        };
+        let before = info.options.lock().clone();
+        if new.has(Toggles::ABORT) && !before.has(Toggles::ABORT) {
+            errors::abort(sb);
+        }
+        // The journal is opened as they say.
         info.set_options(new);
+        let changed = match (sb.is_rdonly(), rdonly) {
+            (true, false) => super_write::remount_rw(sb, fc),
+            (false, true) => super_write::remount_ro(sb, fc),
+            _ => Ok(()),
+        };
+        if let Err(e) = changed {
+            info.set_options(before);
+            return Err(e);
+        }
+        super_write::set_journal_options(sb, &info.options.lock());
         Ok(())
     }
 }
@@ -319,8 +344,9 @@ fn announce(sb: &Sb) {
         Level::Info,
         sb.id(),
         fmt!(
-            "mounted filesystem {} ro with{}. Quota mode: none.\n",
+            "mounted filesystem {} {} with{}. Quota mode: none.\n",
             Uuid(u),
+            if sb.is_rdonly() { "ro" } else { "r/w" },
             sb.info().options.lock().journal_description()
         ),
     );

@@ -229,7 +229,7 @@ impl Options {
             require_rdonly(fc, fc.asks_for_rdonly())?;
         }
         if given.on.has(Toggles::ABORT) {
-            // There is nothing to stop: no journal is open and nothing is written.
+            // A read-only mount has nothing to stop; for the others the caller does it.
             fc.error(fmt!("Abort forced by user"));
         }
         Ok(new)
@@ -485,6 +485,18 @@ impl Options {
         self.on_error == OnError::Panic && self.on_error_given
     }
 
+    /// How old a transaction may get, in seconds.
+    #[inline]
+    pub(crate) fn commit(&self) -> u32 {
+        self.commit
+    }
+
+    /// How long a synchronous operation waits for others, in microseconds: at least and at most.
+    #[inline]
+    pub(crate) fn batch_times(&self) -> (u32, u32) {
+        (self.min_batch_time, self.max_batch_time)
+    }
+
     /// Blocks of the inode table to read at a time, 0 or a power of 2.
     #[inline]
     pub(crate) fn inode_readahead(&self) -> u32 {
@@ -519,11 +531,16 @@ impl Options {
     }
 }
 
+/// Whether file systems can be mounted for writing. The operations that change names, attributes
+/// and contents are not all there yet: until they are, no user gets a mount on which some work and
+/// others do not. What a writing mount does besides them is, behind this.
+pub(crate) const WRITABLE: bool = false;
+
 /// Refuses a mount that is not read-only. mount(8) tries again with `ro` by itself.
 ///
 /// Errors: EROFS (reported).
 pub(crate) fn require_rdonly(fc: &FsContext, rdonly: bool) -> Result {
-    if rdonly {
+    if rdonly || WRITABLE {
         return Ok(());
     }
     fc.error(fmt!(

@@ -2,7 +2,7 @@
 
 //! Superblock operations: statfs, options in /proc/mounts, the last unmount.
 
-use super::{options, Rext4Fs, Sb};
+use super::{options, shutdown, super_write, Rext4Fs, Sb};
 use crate::{
     linux::{
         stat::{StatFs, StatFsFacts},
@@ -30,7 +30,8 @@ impl SuperOps for Super {
         let info = sb.info();
         let geo = &info.geometry;
         let bits = geo.cluster_bits() & 31;
-        let blocks_free = info.free_clusters << bits;
+        let free = free_counts(info);
+        let blocks_free = free.clusters << bits;
         let kept = info
             .raw
             .r_blocks_count()
@@ -47,7 +48,7 @@ impl SuperOps for Super {
             blocks_free,
             blocks_available: blocks_free.saturating_sub(kept),
             files: geo.inodes_count().into(),
-            files_free: info.free_inodes,
+            files_free: free.inodes,
             fsid: fsid(geo.uuid()),
         });
         Ok(())
@@ -60,6 +61,49 @@ impl SuperOps for Super {
 
     fn put_super(sb: &Sb) {
         message(Level::Info, sb.id(), fmt!("unmounting filesystem.\n"));
+        if sb.journal().is_none() {
+            super_write::end(sb, sb.device().sync());
+        }
+    }
+
+    fn journal_closed(sb: &Sb, result: Result) {
+        super_write::end(sb, result);
+    }
+
+    fn sync_fs(sb: &Sb, wait: bool) -> Result {
+        super_write::sync(sb, wait)
+    }
+
+    fn freeze_fs(sb: &Sb) -> Result {
+        super_write::freeze(sb)
+    }
+
+    fn unfreeze_fs(sb: &Sb) -> Result {
+        super_write::thaw(sb)
+    }
+
+    fn shutdown(sb: &Sb) {
+        shutdown::device_gone(sb);
+    }
+
+    fn background(sb: &Sb) -> Option<u32> {
+        super_write::record_errors(sb)
+    }
+}
+
+/// What is free.
+pub(crate) struct Free {
+    /// Clusters.
+    pub(crate) clusters: u64,
+    /// Inodes.
+    pub(crate) inodes: u64,
+}
+
+/// What is free right now: what statfs says and the superblock gets when it is written.
+pub(crate) fn free_counts(info: &super::super_info::SuperInfo) -> Free {
+    Free {
+        clusters: info.free_clusters,
+        inodes: info.free_inodes,
     }
 }
 

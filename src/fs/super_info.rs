@@ -13,6 +13,8 @@ use super::{
     handle::Emergency,
     meta::Meta,
     options::{Options, Toggles},
+    super_image::Image,
+    super_write::Writing,
     vec, Sb,
 };
 use crate::{
@@ -55,13 +57,19 @@ pub(crate) struct SuperInfo {
     pub(crate) geometry: Geometry,
     /// The superblock as it was found (after journal replay).
     pub(crate) raw: KBox<Superblock>,
+    /// The superblock as it is now, for those who change it.
+    pub(crate) image: Image,
+    /// Whether it says on disk that somebody may be writing.
+    pub(crate) writing: Writing,
     /// Mount options. A remount changes them, under s_umount and this lock.
     pub(crate) options: Pin<KBox<Mutex<Options>>>,
     /// Those of them that are on or off, to be read without the lock.
     toggles: AtomicU32,
     /// `errors=panic`, for a mount that can write.
     panics: AtomicBool,
-    /// The same for a read-only mount.
+    /// `errors=continue`, likewise.
+    continues: AtomicBool,
+    /// `errors=panic` for a read-only mount.
     panics_rdonly: AtomicBool,
     /// First block of each group's inode table; 0, where there never is one, for a group whose
     /// descriptor could not be used.
@@ -108,10 +116,17 @@ impl SuperInfo {
         }
     }
 
+    /// Whether a mount that can write goes on after damage (`errors=continue`).
+    pub(crate) fn continues_on_error(&self) -> bool {
+        self.continues.load(Relaxed)
+    }
+
     /// Puts `new` in force: a remount. s_umount is held for writing.
     pub(crate) fn set_options(&self, new: Options) {
         self.toggles.store(new.toggles().bits(), Relaxed);
         self.panics.store(new.on_error() == OnError::Panic, Relaxed);
+        self.continues
+            .store(new.on_error() == OnError::Continue, Relaxed);
         self.panics_rdonly.store(new.asks_to_panic(), Relaxed);
         self.inode_readahead_blks
             .store(new.inode_readahead(), Relaxed);
@@ -257,9 +272,12 @@ impl SuperInfo {
             groups: SetOnce::new(),
             emergency: Emergency::none(),
             geometry,
+            image: Image::new(device, &raw, options.sb_block())?,
+            writing: Writing::new(),
             raw,
             toggles: AtomicU32::new(options.toggles().bits()),
             panics: AtomicBool::new(options.on_error() == OnError::Panic),
+            continues: AtomicBool::new(options.on_error() == OnError::Continue),
             panics_rdonly: AtomicBool::new(options.asks_to_panic()),
             options: KBox::pin_init(new_mutex!(options), GFP_KERNEL)?,
             inode_tables,

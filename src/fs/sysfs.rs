@@ -45,9 +45,12 @@ impl SuperSurfaces for Surfaces {
     const ATTRIBUTES: &'static [Attribute<Sb>] = &[
         // Nothing is written, so nothing waits to be.
         Attribute::ro(c"delayed_allocation_blocks", |_, page| number(page, 0)),
-        Attribute::ro(c"session_write_kbytes", |_, page| number(page, 0)),
+        Attribute::ro(c"session_write_kbytes", |sb, page| {
+            number(page, session_kbytes(sb))
+        }),
         Attribute::ro(c"lifetime_write_kbytes", |sb, page| {
-            number(page, sb.info().raw.kbytes_written())
+            let before = sb.info().raw.kbytes_written();
+            number(page, before.wrapping_add(session_kbytes(sb)))
         }),
         Attribute::rw(
             c"inode_readahead_blks",
@@ -103,6 +106,15 @@ impl SuperSurfaces for Surfaces {
     ];
 
     const PROC_FILES: &'static [crate::linux::proc::ProcFile<Rext4Fs>] = proc::FILES;
+}
+
+/// KiB written to the device since mounting. What others write to the device of a file system that
+/// is mounted read-only is none of it.
+fn session_kbytes(sb: &Sb) -> u64 {
+    if sb.is_rdonly() {
+        return 0;
+    }
+    sb.info().image.session_kbytes(sb.device())
 }
 
 fn number(page: &mut Page<'_>, value: u64) -> Result {

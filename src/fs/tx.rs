@@ -6,13 +6,12 @@
 //! in the checksum's place, and jbd2 has it settled (see `linux::jbd2`'s `Trigger`). Without one it
 //! is computed with each change.
 
-use super::{fault::Fault, meta::Meta, Rext4Fs, Sb};
+use super::{fault::Fault, meta::Meta, Rext4Fs};
 use crate::{
     engine::{change::Transaction, source::BlockSource},
     linux::{
         buffer::{Buffer, Device, Verified},
         jbd2::{self, OfSuper, Owner, Settle, Trigger},
-        super_block::{message, Level},
     },
     ondisk::{
         seal::{Seal, SealKind},
@@ -26,16 +25,6 @@ pub(crate) type Log<'a> = jbd2::LoadedJournal<'a, OfSuper<Rext4Fs>>;
 
 /// A handle of rext4's.
 pub(crate) type Handle<'a> = jbd2::Handle<'a, OfSuper<Rext4Fs>>;
-
-/// The journal has been given up. What else that means for the file system (`errors=`) is up to
-/// those who can write.
-pub(crate) fn journal_aborted(sb: &Sb, error: Error) {
-    message(
-        Level::Err,
-        sb.id(),
-        fmt!("Detected aborted journal: error {}\n", error.to_errno()),
-    );
-}
 
 /// Blocks of one kind of metadata, read and changed in one handle.
 ///

@@ -95,7 +95,11 @@ impl<F: FileSystem> SuperBlock<F> {
     /// The device that [`Published::keep_journal_device`] was given.
     pub(crate) fn journal_device(&self) -> Option<&ClaimedDevice<'_>> {
         // SAFETY: as above.
-        unsafe { (*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).journal_device.get() }
+        unsafe {
+            (*(*self.as_raw()).s_fs_info.cast::<Private<F>>())
+                .journal_device
+                .get()
+        }
     }
 
     /// As [`Published::keep_journal`], in a remount.

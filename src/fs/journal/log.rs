@@ -9,7 +9,7 @@
 use super::{error, extent_at, open_inode};
 use crate::{
     engine::journal_scan::LogScan,
-    fs::{Rext4Fs, Sb, VfsInode},
+    fs::{options::WRITABLE, Rext4Fs, Sb, VfsInode},
     linux::{
         bdev::{ClaimedDevice, DeviceNumber},
         buffer::Buffer,
@@ -22,7 +22,7 @@ use crate::{
         superblock::{self, Superblock},
     },
 };
-use core::mem;
+use core::{mem, ops::Deref};
 use kernel::{prelude::*, sync::aref::ARef};
 
 /// What the superblock and the mount options say of the journal.
@@ -78,11 +78,28 @@ pub(super) enum Log<'a> {
 
 /// A journal that has a device of its own.
 pub(super) struct External<'a> {
-    device: ClaimedDevice<'a>,
+    device: Held<'a>,
     /// The block of the journal's superblock.
     start: u32,
     /// Blocks of the device that belong to the journal, those before `start` included.
     len: u32,
+}
+
+/// The device, on its way to the superblock or there already.
+enum Held<'a> {
+    New(ClaimedDevice<'a>),
+    Kept(&'a ClaimedDevice<'a>),
+}
+
+impl<'a> Deref for Held<'a> {
+    type Target = ClaimedDevice<'a>;
+
+    fn deref(&self) -> &ClaimedDevice<'a> {
+        match self {
+            Self::New(device) => device,
+            Self::Kept(device) => device,
+        }
+    }
 }
 
 impl<'a> External<'a> {
@@ -93,7 +110,14 @@ impl<'a> External<'a> {
     /// gives; EINVAL for one that cannot have blocks of this size, cannot be read, or has several
     /// users; EUCLEAN for one that is no journal, or another file system's.
     pub(super) fn claim(sb: &'a Sb, number: DeviceNumber, write: bool) -> Result<Self> {
-        let mut device = ClaimedDevice::new(sb, number, write).inspect_err(|e| {
+        let claimed = match ClaimedDevice::new(sb, number, write || WRITABLE) {
+            // It may be written later, and need not.
+            Err(e) if !write && (e == EACCES || e == EROFS) => {
+                ClaimedDevice::new(sb, number, false)
+            }
+            claimed => claimed,
+        };
+        let mut device = claimed.inspect_err(|e| {
             error(
                 sb,
                 fmt!("failed to open journal device {} {}", number, e.to_errno()),
@@ -104,6 +128,18 @@ impl<'a> External<'a> {
             error(sb, fmt!("blocksize too small for journal device"));
             return Err(EINVAL);
         }
+        Self::found(sb, Held::New(device))
+    }
+
+    /// The same for the device that the superblock keeps already.
+    ///
+    /// Errors: as [`claim`](Self::claim), without EBUSY.
+    pub(super) fn kept(sb: &'a Sb, device: &'a ClaimedDevice<'a>) -> Result<Self> {
+        Self::found(sb, Held::Kept(device))
+    }
+
+    fn found(sb: &Sb, device: Held<'a>) -> Result<Self> {
+        let size = sb.info().geometry.block_size();
         let (before, len) = identify(sb, &device, size)?;
         let external = Self {
             device,
@@ -154,9 +190,12 @@ impl<'a> External<'a> {
         self.device.is_rdonly()
     }
 
-    /// The device.
-    pub(super) fn into_device(self) -> ClaimedDevice<'a> {
-        self.device
+    /// The device, unless the superblock keeps it already.
+    pub(super) fn into_device(self) -> Option<ClaimedDevice<'a>> {
+        match self.device {
+            Held::New(device) => Some(device),
+            Held::Kept(_) => None,
+        }
     }
 }
 
