@@ -28,6 +28,7 @@ pub mod extent_walk;
 mod htree;
 pub mod indirect_edit;
 pub mod indirect_walk;
+pub mod inode_fields;
 pub mod journal_scan;
 pub mod mapping;
 pub mod orphan_list;

@@ -112,11 +112,33 @@ impl<'a> Inode<'a> {
     ///
     /// Errors: [`Refused::Stale`] for an inode that is not in use, or not of the kind that
     /// `purpose` allows while nothing is damaged; [`Refused::Corrupt`] for damage.
+    #[inline]
     pub fn verify(
         geo: &Geometry,
         ino: Ino,
         slot: &'a [u8],
         purpose: Purpose,
+    ) -> Result<Self, Refused> {
+        Self::parse(geo, ino, slot, purpose, true)
+    }
+
+    /// As [`verify`](Self::verify), but for the checksum: for a slot that others may be writing to
+    /// at the same time, and that has been verified when it was read.
+    pub fn verify_shape(
+        geo: &Geometry,
+        ino: Ino,
+        slot: &'a [u8],
+        purpose: Purpose,
+    ) -> Result<Self, Refused> {
+        Self::parse(geo, ino, slot, purpose, false)
+    }
+
+    fn parse(
+        geo: &Geometry,
+        ino: Ino,
+        slot: &'a [u8],
+        purpose: Purpose,
+        checksum: bool,
     ) -> Result<Self, Refused> {
         check_number(geo, ino, purpose)?;
         let slot = slot
@@ -135,7 +157,7 @@ impl<'a> Inode<'a> {
         let after = after.ok_or(InodeError::BadExtraIsize)?;
 
         let csum_seed = geo.inode_seed(ino, base.generation.get());
-        if let Some(seed) = csum_seed.filter(|_| geo.has_inode_csums()) {
+        if let Some(seed) = csum_seed.filter(|_| checksum && geo.has_inode_csums()) {
             verify_checksum(seed, base, beyond)?;
         }
 
@@ -392,6 +414,13 @@ impl<'a> Inode<'a> {
     #[inline]
     pub fn has_crtime(&self) -> bool {
         self.extra.is_some() && self.readable >= upto!(crtime, U32)
+    }
+
+    /// Bytes of the extra fields that will be in use once the inode has been written: those that
+    /// are, and where none is, all that are read as zeros.
+    #[inline]
+    pub fn written_extra_isize(&self) -> u16 {
+        self.readable
     }
 
     /// Bytes of the extra fields in use, as stored.

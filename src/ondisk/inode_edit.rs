@@ -25,7 +25,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::features::{Incompat, RoCompat};
-use super::inode::{InodeError, InodeFlags, I_BLOCK_SIZE};
+use super::inode::{InodeError, InodeFlags, BASE_SIZE, I_BLOCK_SIZE};
 use super::inode_raw::{store_checksum, upto, Base, Extra, EXTRA_SIZE};
 use super::time::Timestamp;
 use super::xattr_edit;
@@ -112,14 +112,11 @@ impl<'a> InodeEdit<'a> {
             .ok_or(InodeError::Truncated)?;
         slot.fill(0);
         let (base, beyond) = Base::mut_from_prefix(slot).map_err(|_| InodeError::Truncated)?;
-        // C ext4 stores what the superblock says, and then refuses the inode if it is odd.
-        let want = geo.want_extra_isize() & !3;
-        let fits = usize::from(want) <= beyond.len() && beyond.len() >= size_of::<Extra>();
         Ok(Self {
+            claimed: fresh_extra_isize(geo),
             geo,
             base,
             beyond,
-            claimed: if fits { want } else { 0 },
             stored: false,
         })
     }
@@ -480,6 +477,20 @@ impl<'a> InodeEdit<'a> {
             extra.extra_isize = want.into();
         }
         Ok(())
+    }
+}
+
+/// Bytes of the extra fields that a new inode has in use.
+#[inline]
+pub fn fresh_extra_isize(geo: &Geometry) -> u16 {
+    let room = usize::from(geo.inode_size()).saturating_sub(BASE_SIZE);
+    // C ext4 stores what the superblock says, and then refuses the inode if it is odd.
+    let want = geo.want_extra_isize() & !3;
+    let fits = usize::from(want) <= room && room >= size_of::<Extra>();
+    if fits {
+        want
+    } else {
+        0
     }
 }
 

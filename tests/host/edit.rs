@@ -14,6 +14,8 @@ mod attrs;
 mod bitmaps;
 #[path = "edit/disk.rs"]
 mod edited;
+#[path = "edit/fields.rs"]
+mod fields;
 #[path = "edit/inode.rs"]
 mod inode;
 #[path = "edit/orphan.rs"]
