@@ -8,8 +8,9 @@
 use super::{
     fault::Fault,
     file::{self, File},
+    fileattr,
     inode::{iget, number, with_inline},
-    map, vec, Rext4Fs, VfsInode,
+    map, setattr, vec, Rext4Fs, VfsInode,
 };
 use crate::{
     engine::{
@@ -27,7 +28,9 @@ use crate::{
         fiemap::FiemapInfo,
         file::FileOps as _,
         fileattr::FileAttr,
+        idmap::Idmap,
         inode_ops::InodeOps,
+        setattr::SetAttr,
         stat::KStat,
         super_block::{message, Level},
         xattr::ListBuffer,
@@ -186,7 +189,15 @@ impl InodeOps for DirInode {
     }
 
     fn fileattr_get(inode: &VfsInode, out: &mut FileAttr<'_>) -> Result {
-        file::fileattr_get(inode, out)
+        fileattr::get(inode, out)
+    }
+
+    fn fileattr_set(idmap: Idmap<'_>, inode: &VfsInode, wanted: &FileAttr<'_>) -> Result {
+        fileattr::set(idmap, inode, wanted)
+    }
+
+    fn setattr(attr: &mut SetAttr<'_, Rext4Fs>) -> Result {
+        setattr::setattr::<Self>(attr)
     }
 }
 

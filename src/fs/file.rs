@@ -3,9 +3,10 @@
 //! Regular files: attributes, and what an open file can do beside reading.
 
 use super::{
+    fileattr,
     inode::InodeInfo,
     io::{Read, Report},
-    map, super_write, Rext4Fs, VfsInode,
+    map, setattr, super_write, Rext4Fs, VfsInode,
 };
 use crate::{
     linux::{
@@ -13,9 +14,11 @@ use crate::{
         fiemap::FiemapInfo,
         file::{FileOps, Fsync, UserArg},
         fileattr::FileAttr,
+        idmap::Idmap,
         inode_ops::InodeOps,
         iomap,
         open_file::OpenFile,
+        setattr::SetAttr,
         stat::{self, KStat},
         xattr::ListBuffer,
     },
@@ -71,9 +74,8 @@ impl FileOps for File {
         super::ioctl::ioctl(file, cmd, arg)
     }
 
-    fn fsync(_file: &OpenFile<Rext4Fs>, _what: Fsync) -> Result {
-        // Nothing is ever dirty on a read-only file system.
-        Ok(())
+    fn fsync(file: &OpenFile<Rext4Fs>, what: Fsync) -> Result {
+        super::inode_sync::fsync(file, what)
     }
 }
 
@@ -104,6 +106,10 @@ impl InodeOps for SpecialInode {
 
     fn get_acl(inode: &VfsInode, kind: AclKind) -> Result<Option<PosixAcl>> {
         super::acl::get(inode, kind)
+    }
+
+    fn setattr(attr: &mut SetAttr<'_, Rext4Fs>) -> Result {
+        setattr::setattr::<Self>(attr)
     }
 }
 
@@ -147,7 +153,15 @@ impl InodeOps for FileInode {
     }
 
     fn fileattr_get(inode: &VfsInode, out: &mut FileAttr<'_>) -> Result {
-        fileattr_get(inode, out)
+        fileattr::get(inode, out)
+    }
+
+    fn fileattr_set(idmap: Idmap<'_>, inode: &VfsInode, wanted: &FileAttr<'_>) -> Result {
+        fileattr::set(idmap, inode, wanted)
+    }
+
+    fn setattr(attr: &mut SetAttr<'_, Rext4Fs>) -> Result {
+        setattr::setattr::<Self>(attr)
     }
 }
 
@@ -189,18 +203,4 @@ pub(crate) fn fiemap(inode: &VfsInode, info: &mut FiemapInfo<'_>, start: u64, le
         return iomap::fiemap::<super::xattr::XattrExtents>(inode, info, start, len);
     }
     iomap::fiemap::<Report>(inode, info, start, len)
-}
-
-/// The flags of lsattr.
-pub(crate) fn fileattr_get(inode: &VfsInode, out: &mut FileAttr<'_>) -> Result {
-    let info = inode.data();
-    let mut flags = info.flags().bits() & InodeFlags::USER_VISIBLE.bits();
-    if inode.is_regular() {
-        flags &= !InodeFlags::PROJINHERIT.bits();
-    }
-    out.set_flags(flags);
-    if inode.super_block().info().geometry.has(RoCompat::PROJECT) {
-        out.set_project(info.projid());
-    }
-    Ok(())
 }

@@ -5,8 +5,17 @@
 //! FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FIEMAP, FIBMAP and others come through operations
 //! of their own; here are those that only the file system can answer.
 
-use super::{inode::MapKind, map, options::WRITABLE, shutdown, super_image, super_write, Rext4Fs};
-use crate::linux::{capability, file::UserArg, ioctl as nr, open_file::OpenFile};
+use super::{
+    handle, inode::MapKind, inode_write, map, options::WRITABLE, shutdown, super_image,
+    super_write, Rext4Fs,
+};
+use crate::{
+    engine::credits::Op,
+    linux::{
+        capability, file::UserArg, inode_edit::InodeEdit as _, ioctl as nr, jbd2::NoHandle,
+        open_file::OpenFile,
+    },
+};
 use kernel::prelude::*;
 
 /// Answers `cmd`.
@@ -39,15 +48,10 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
             arg.write(&label)
         }
         nr::EXT4_IOC_GETFSUUID => uuid(info.geometry.uuid(), arg),
-        // As ext4: the generation is in every checksum of the inode's blocks.
         nr::FS_IOC_SETVERSION
         | nr::EXT4_IOC_SETVERSION
         | nr::FS_IOC32_SETVERSION
-        | nr::EXT4_IOC32_SETVERSION
-            if info.geometry.csum_seed().is_some() =>
-        {
-            Err(ENOTTY)
-        }
+        | nr::EXT4_IOC32_SETVERSION => set_version(file, arg),
         nr::EXT4_IOC_SHUTDOWN if WRITABLE => {
             if !capability::sys_admin() {
                 return Err(EPERM);
@@ -60,12 +64,7 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
             Err(EPERM)
         }
         nr::FS_IOC_SETFSLABEL => set_label(file, arg),
-        nr::EXT4_IOC_SETFSUUID
-        | nr::FS_IOC_SETVERSION
-        | nr::EXT4_IOC_SETVERSION
-        | nr::FS_IOC32_SETVERSION
-        | nr::EXT4_IOC32_SETVERSION
-        | nr::FITRIM => Err(EROFS),
+        nr::EXT4_IOC_SETFSUUID | nr::FITRIM => Err(EROFS),
         _ => Err(ENOTTY),
     }
 }
@@ -83,6 +82,35 @@ fn set_label(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
     let sb = file.inode().super_block();
     super_write::change(sb, |handle| {
         super_image::edit(sb, handle, |raw| raw.set_volume_name(label))
+    })?;
+    Ok(0)
+}
+
+/// FS_IOC_SETVERSION: sets the inode's generation.
+///
+/// Errors: EPERM; ENOTTY with metadata checksums, as ext4: the generation is in every checksum of
+/// the inode's blocks; EROFS, EFAULT, EIO, ENOMEM.
+fn set_version(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
+    let inode = file.inode();
+    let sb = inode.super_block();
+    if !file.idmap().owner_or_capable(inode) {
+        return Err(EPERM);
+    }
+    if sb.info().geometry.csum_seed().is_some() {
+        return Err(ENOTTY);
+    }
+    let _write = file.want_write()?;
+    let mut generation = [0u8; 4];
+    arg.read(&mut generation)?;
+    inode.with_lock(|| {
+        let mut outside = NoHandle::here()?;
+        let handle = handle::begin(sb, &mut outside, Op::UpdateInode)?;
+        let slot = inode_write::prepare(&handle, inode)?;
+        inode.touch_ctime();
+        inode.inc_version();
+        inode.set_generation(u32::from_ne_bytes(generation));
+        slot.store()?;
+        handle.stop()
     })?;
     Ok(0)
 }

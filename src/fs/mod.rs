@@ -7,6 +7,8 @@
 //! - [`super_image`] the superblock and how it reaches the disk, [`super_write`] when it does:
 //!   mount, remount, freeze, unmount; [`shutdown`] the end before its time;
 //! - [`inode`] from an inode number to a VFS inode, [`map`] from a file's block to the device's;
+//! - [`inode_write`] from a VFS inode to its slot on disk, [`inode_sync`] when that is to be there;
+//! - [`setattr`], [`fileattr`] attributes that are changed;
 //! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
 //! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
 
@@ -23,6 +25,7 @@ pub(crate) mod errors;
 pub(crate) mod export;
 pub(crate) mod fault;
 pub(crate) mod file;
+pub(crate) mod fileattr;
 #[allow(
     dead_code,
     reason = "the write path, which uses all of it, is being built"
@@ -34,6 +37,12 @@ pub(crate) mod groups;
 )]
 pub(crate) mod handle;
 pub(crate) mod inode;
+pub(crate) mod inode_sync;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
+pub(crate) mod inode_write;
 pub(crate) mod io;
 pub(crate) mod ioctl;
 pub(crate) mod journal;
@@ -43,6 +52,7 @@ pub(crate) mod module;
 pub(crate) mod mount;
 pub(crate) mod options;
 pub(crate) mod proc;
+pub(crate) mod setattr;
 pub(crate) mod shutdown;
 pub(crate) mod statfs;
 pub(crate) mod super_image;

@@ -2,12 +2,13 @@
 
 //! Superblock operations: statfs, options in /proc/mounts, the last unmount.
 
-use super::{options, shutdown, super_write, Rext4Fs, Sb};
+use super::{inode_sync, options, shutdown, super_write, Rext4Fs, Sb, VfsInode};
 use crate::{
     linux::{
+        inode_edit::DirtyFlags,
         stat::{StatFs, StatFsFacts},
         super_block::{message, Level},
-        super_ops::SuperOps,
+        super_ops::{SuperOps, WriteInode},
         xattr::HandlerTable,
     },
     ondisk::{features::Incompat, superblock::MAGIC},
@@ -57,6 +58,18 @@ impl SuperOps for Super {
     fn show_options(sb: &Sb, out: &SeqFile) -> Result {
         sb.info().options.lock().show(out);
         Ok(())
+    }
+
+    fn dirty_inode(inode: &VfsInode, flags: DirtyFlags) {
+        inode_sync::dirty(inode, flags);
+    }
+
+    fn write_inode(inode: &VfsInode, how: WriteInode) -> Result {
+        inode_sync::write(inode, how)
+    }
+
+    fn sync_inode_metadata(inode: &VfsInode) -> Result {
+        inode_sync::sync_metadata(inode)
     }
 
     fn put_super(sb: &Sb) {

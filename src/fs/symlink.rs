@@ -2,10 +2,12 @@
 
 //! Symbolic links whose text is not in the inode's private data: in a block, or inline.
 
-use super::{fault::Fault, file, io, map, Rext4Fs, VfsInode};
+use super::{fault::Fault, file, io, map, setattr, Rext4Fs, VfsInode};
 use crate::{
     engine::mapping::MapKind as Kind,
-    linux::{inode_ops::InodeOps, link::DelayedLink, stat::KStat, xattr::ListBuffer},
+    linux::{
+        inode_ops::InodeOps, link::DelayedLink, setattr::SetAttr, stat::KStat, xattr::ListBuffer,
+    },
     ondisk::{dir::DirError, inode::InodeFlags, Corrupt, FileBlock},
 };
 use kernel::prelude::*;
@@ -37,6 +39,10 @@ impl InodeOps for Symlink {
 
     fn getattr(inode: &VfsInode, stat: &mut KStat<'_>) {
         file::getattr(inode, stat);
+    }
+
+    fn setattr(attr: &mut SetAttr<'_, Rext4Fs>) -> Result {
+        setattr::setattr::<Self>(attr)
     }
 
     fn listxattr(inode: &VfsInode, out: &mut ListBuffer<'_>) -> Result {

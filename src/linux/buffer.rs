@@ -454,6 +454,15 @@ impl Buffer<'_> {
         }
     }
 
+    /// Waits until the block is on the device as it is in memory, if it is dirty. Without a journal
+    /// only: with one, jbd2 says when a block is written.
+    ///
+    /// Errors: EIO.
+    pub(crate) fn sync(&self) -> Result {
+        // SAFETY: by the type invariant; locks the buffer itself.
+        super::super_block::check(unsafe { bindings::sync_dirty_buffer(self.bh.as_ptr()) })
+    }
+
     /// The physical block number.
     pub(crate) fn block(&self) -> u64 {
         // SAFETY: by the type invariant; constant while the buffer is referenced.

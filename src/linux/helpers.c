@@ -116,6 +116,16 @@ __rext4_helper dev_t rext4_helper_mkdev(unsigned int major, unsigned int minor)
 	return MKDEV(major, minor);
 }
 
+__rext4_helper void rext4_helper_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+__rext4_helper void rext4_helper_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
 __rext4_helper void rext4_helper_inode_lock_shared(struct inode *inode)
 {
 	inode_lock_shared(inode);

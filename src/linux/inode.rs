@@ -164,6 +164,16 @@ impl<F: FileSystem> Inode<F> {
         unsafe { bindings::inode_unlock_shared(self.as_raw()) };
         r
     }
+
+    /// Runs `f` with `i_rwsem` held for writing. Not inside a handle.
+    pub(crate) fn with_lock<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: the inode is held; the lock is released below on every path.
+        unsafe { bindings::inode_lock(self.as_raw()) };
+        let r = f();
+        // SAFETY: taken above by this thread.
+        unsafe { bindings::inode_unlock(self.as_raw()) };
+        r
+    }
 }
 
 /// The private data of an inode, exclusively.

@@ -35,6 +35,8 @@ pub(crate) mod valid {
     pub(crate) const ATIME_SET: u32 = bindings::ATTR_ATIME_SET;
     /// The modification time, to what the caller says.
     pub(crate) const MTIME_SET: u32 = bindings::ATTR_MTIME_SET;
+    /// Times, to what the caller says and not to now: only the owner may.
+    pub(crate) const TIMES_SET: u32 = bindings::ATTR_TIMES_SET;
     /// The truncation of open(2) with O_TRUNC.
     pub(crate) const OPEN: u32 = bindings::ATTR_OPEN;
 }

@@ -97,6 +97,18 @@ impl<O: Owner> LoadedJournal<'_, O> {
             .inspect_err(|_| self.0.tell())
     }
 
+    /// The number of the transaction that was begun last: whatever has been changed so far is in
+    /// it or in one before.
+    ///
+    /// Numbers are given out one by one, so it is that before the next one's: a word, where C ext4
+    /// takes a lock to look for the running, the committing and the last committed transaction.
+    #[inline]
+    pub(crate) fn latest(&self) -> u32 {
+        // SAFETY: by the type invariant of `Raw`; a word, stored at once under a lock of jbd2's.
+        let next = unsafe { (&raw const (*self.as_raw()).j_transaction_sequence).read_volatile() };
+        next.wrapping_sub(1)
+    }
+
     /// Whether transaction `tid` has been committed.
     pub(crate) fn is_committed(&self, tid: u32) -> bool {
         // SAFETY: by the type invariant of `Raw`.

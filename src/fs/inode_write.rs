@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From a VFS inode to its slot in the inode table.
+//!
+//! An inode is changed in memory, under the locks that its fields have, and then its slot is
+//! written in the same handle, as often as the operation likes: the journal takes the block once.
+//! Two steps, so that an operation can have behind it what may fail before it changes anything:
+//! [`prepare`] reads the block and takes write access to it, [`Prepared::store`] writes the slot.
+//! [`store`] does both.
+//!
+//! What is written is the VFS's fields, the flags, `i_block` and the attribute block
+//! (`engine::inode_fields`, which also says what is not). Some are protected by sleeping locks,
+//! which `store` takes for reading. Whoever holds one of these for writing uses
+//! [`Prepared::store_mapped`] or [`Prepared::store_attributed`]: these take none of them, and leave
+//! what the other lock protects as it is in the slot, which is right, since every change of it is
+//! stored by whoever makes it. What is not among these fields is changed in the slot itself
+//! ([`Prepared::edit`]).
+//!
+//! Locking: the slot's spinlock excludes other writers of the slot. The fields are read inside it,
+//! so that the last one to write has seen the latest values: two tasks may store an inode at the
+//! same time, without any lock in common (a reader's access time, say, and a chmod). Order: handle,
+//! xattr_sem, data_sem, the slot. C ext4 copies `i_block` without its lock; here a root that is
+//! being changed is never seen half-way.
+
+use super::{
+    fault::Fault,
+    inode::{MapKind, Root, XattrPlaces},
+    options::Toggles,
+    super_info,
+    tx::Handle,
+    VfsInode,
+};
+use crate::{
+    engine::inode_fields::{Fields, IBlock, Stamps, Stored},
+    linux::{
+        inode_edit::{InodeEdit as _, Time},
+        jbd2::Access,
+        super_block::{message, Level},
+    },
+    ondisk::{
+        inode::{InodeError, InodeFlags},
+        inode_edit::{needs_large_file, InodeEdit, NotExpanded, Unstorable},
+        time::Timestamp,
+        Corrupt,
+    },
+};
+use core::sync::atomic::Ordering::Relaxed;
+use kernel::prelude::*;
+
+/// What stands for ids that do not fit 16 bits, under `nouid32`: the kernel's default for
+/// `fs_overflowuid` and `fs_overflowgid`.
+const OVERFLOW_IDS: (u16, u16) = (65534, 65534);
+
+/// Writes `inode` to its slot, in `handle`. Neither xattr_sem nor data_sem is held. May sleep.
+///
+/// Errors: those of [`prepare`] and [`Prepared::store`].
+pub(crate) fn store(handle: &Handle<'_>, inode: &VfsInode) -> Result {
+    prepare(handle, inode)?.store()
+}
+
+/// Gets the block with the slot of `inode`, and write access to it. May sleep.
+///
+/// Errors: EIO; EROFS when the journal has been given up.
+#[inline]
+pub(crate) fn prepare<'h, 'j>(
+    handle: &'h Handle<'j>,
+    inode: &'h VfsInode,
+) -> Result<Prepared<'h, 'j>> {
+    let device = inode.super_block().device();
+    let block = inode.data().slot_block;
+    let buffer = match device.cached(block) {
+        Some(buffer) => buffer,
+        None => device.read(block)?,
+    };
+    Ok(Prepared {
+        access: handle.access(buffer)?,
+        handle,
+        inode,
+    })
+}
+
+/// An inode whose slot can be written.
+#[must_use = "to be stored"]
+pub(crate) struct Prepared<'h, 'j> {
+    access: Access<'h>,
+    handle: &'h Handle<'j>,
+    inode: &'h VfsInode,
+}
+
+impl Prepared<'_, '_> {
+    /// Writes the inode. Neither xattr_sem nor data_sem is held. May sleep.
+    ///
+    /// Errors: EUCLEAN (reported) for a slot that has become damaged in memory; EFBIG, EOVERFLOW,
+    /// EINVAL (reported as well: a mistake of ours) for a value that the inode cannot hold, when
+    /// all other fields have been written.
+    pub(crate) fn store(self) -> Result {
+        let info = self.inode.data();
+        if info.may_expand.load(Relaxed) {
+            // Later then, or never: the inode is as good as it was.
+            let _ = self.expand();
+        }
+        let places = info.xattr_sem.read();
+        if info.map_kind() == MapKind::None {
+            // A fast symlink's target and a device's number do not change, inline data is in the
+            // slot only.
+            return self.put(false, IBlock::Keep, Some(&places));
+        }
+        let root = info.data_sem.read();
+        self.put(false, IBlock::Root(&root.block), Some(&places))
+    }
+
+    /// As [`store`](Self::store), with data_sem held, which protects `root`. The attribute block
+    /// stays as it is in the slot.
+    pub(crate) fn store_mapped(self, root: &Root) -> Result {
+        self.put(false, IBlock::Root(&root.block), None)
+    }
+
+    /// As [`store`](Self::store), with xattr_sem held, which protects `places`. `i_block` stays as
+    /// it is in the slot.
+    pub(crate) fn store_attributed(self, places: &XattrPlaces) -> Result {
+        self.put(false, IBlock::Keep, Some(places))
+    }
+
+    /// Changes the slot by `f`: attributes in the inode's body and inline data (xattr_sem is held
+    /// for writing), the next orphan, the time of deletion. The slot's spinlock is held meanwhile:
+    /// `f` does not sleep.
+    ///
+    /// Errors: EUCLEAN (reported).
+    pub(crate) fn edit<R>(self, f: impl FnOnce(&mut InodeEdit<'_>) -> R) -> Result<R> {
+        let result = self
+            .with_slot(false, f)
+            .map_err(|e| e.report_inode(self.inode, "inode slot"))?;
+        self.done(false);
+        Ok(result)
+    }
+
+    /// Writes a new inode: all else that is in its slot becomes 0. `rdev` is that of a device. Its
+    /// private data is as `InodeInfo::set_up` has made it.
+    ///
+    /// Errors: as [`store`](Self::store).
+    pub(crate) fn store_fresh(self, rdev: Option<(u32, u32)>) -> Result {
+        let info = self.inode.data();
+        let places = info.xattr_sem.read();
+        let root = info.data_sem.read();
+        let i_block = match rdev {
+            Some((major, minor)) => IBlock::Device(major, minor),
+            None => IBlock::Root(&root.block),
+        };
+        self.put(true, i_block, Some(&places))
+    }
+
+    /// Takes as much of the extra fields into use as the superblock asks for (`want_extra_isize`),
+    /// if attributes leave room; whether that has come off. To be followed by
+    /// [`store`](Self::store), which tries it itself once per time in memory: it hardly ever becomes
+    /// possible later. xattr_sem is not held.
+    ///
+    /// Errors: EUCLEAN (reported).
+    #[cold]
+    pub(crate) fn expand(&self) -> Result<bool> {
+        let info = self.inode.data();
+        info.may_expand.store(false, Relaxed);
+        let want = self.inode.super_block().info().geometry.want_extra_isize();
+        let mut places = info.xattr_sem.write();
+        let expanded = self.with_slot(false, |edit| {
+            let result = edit.expand(want);
+            (edit.extra_isize(), result)
+        });
+        let (size, result) = expanded.map_err(|e| e.report_inode(self.inode, "inode slot"))?;
+        places.extra_isize = size;
+        match result {
+            Ok(()) => Ok(true),
+            Err(NotExpanded::NoRoom { .. }) => Ok(false),
+            Err(NotExpanded::Corrupt(e)) => {
+                Err(Fault::from(e).report_inode(self.inode, "inode slot"))
+            }
+        }
+    }
+
+    /// Runs `f` over the slot, which is emptied before if `fresh`, under its lock.
+    #[inline]
+    fn with_slot<R>(
+        &self,
+        fresh: bool,
+        f: impl FnOnce(&mut InodeEdit<'_>) -> R,
+    ) -> Result<R, Fault> {
+        let info = self.inode.data();
+        let geo = &self.inode.super_block().info().geometry;
+        let mut key = info.slot_key.lock();
+        let slot = self.access.open(&mut key);
+        let mut slot = slot.ok_or(Corrupt::from(InodeError::Truncated))?;
+        let edit = if fresh {
+            InodeEdit::fresh(geo, &mut slot)
+        } else {
+            InodeEdit::open(geo, &mut slot)
+        };
+        let mut edit = edit.map_err(Corrupt::from)?;
+        let result = f(&mut edit);
+        edit.finish(info.csum_seed);
+        Ok(result)
+    }
+
+    fn put(self, fresh: bool, i_block: IBlock<'_>, places: Option<&XattrPlaces>) -> Result {
+        let inode = self.inode;
+        let info = inode.data();
+        let sb = inode.super_block();
+        let size = || {
+            if inode.is_regular() {
+                info.disksize()
+            } else {
+                inode.size()
+            }
+        };
+        // Whoever makes it larger meanwhile stores it as well, and asks again.
+        if needs_large_file(size()) {
+            super_info::need_large_file(sb, self.handle)?;
+        }
+        let ids16 = sb.info().has(Toggles::NO_UID32).then_some(OVERFLOW_IDS);
+        let stored = self.with_slot(fresh, |edit| {
+            let flags = info.flags();
+            let stamps = || Stamps {
+                atime: stamp(inode.atime()),
+                mtime: stamp(inode.mtime()),
+                ctime: stamp(inode.ctime()),
+                version: inode.version(),
+            };
+            let stored = Fields {
+                mode: inode.mode(),
+                uid: inode.raw_uid(),
+                gid: inode.raw_gid(),
+                ids16,
+                nlink: inode.nlink(),
+                size: size(),
+                sectors: inode.sectors(),
+                flags,
+                generation: inode.generation(),
+                stamps: (!flags.contains(InodeFlags::EA_INODE)).then(stamps),
+                projid: info.projid(),
+                i_block,
+                xattr_block: places.map(|places| places.block),
+            }
+            .store(edit);
+            if fresh {
+                if let Some(time) = info.crtime {
+                    edit.set_crtime(time);
+                }
+            }
+            stored
+        });
+        let Stored { resized, result } = stored.map_err(|e| e.report_inode(inode, "inode slot"))?;
+        info.unstored.store(false, Relaxed);
+        self.done(resized);
+        result.map_err(|e| unstorable(inode, e))
+    }
+
+    /// The slot has been changed, and fdatasync waits for it or not.
+    fn done(self, datasync: bool) {
+        self.access.dirty();
+        note_change(self.handle, self.inode, datasync);
+    }
+}
+
+/// `inode`, or what belongs to it (its block map, with `datasync`), has been changed in `handle`:
+/// fsync waits for that, and fdatasync does if `datasync`.
+#[inline]
+pub(crate) fn note_change(handle: &Handle<'_>, inode: &VfsInode, datasync: bool) {
+    if !handle.is_journalled() {
+        inode.set_metadata_writeback();
+        return;
+    }
+    // None when the journal has been given up: then fsync fails anyway.
+    if let Some(tid) = handle.tid() {
+        let info = inode.data();
+        info.sync_tid.store(tid, Relaxed);
+        if datasync {
+            info.datasync_tid.store(tid, Relaxed);
+        }
+    }
+}
+
+#[inline]
+fn stamp((secs, nanos): Time) -> Timestamp {
+    Timestamp { secs, nanos }
+}
+
+/// Reports a value that somebody should have refused.
+#[cold]
+fn unstorable(inode: &VfsInode, what: Unstorable) -> Error {
+    let sb = inode.super_block();
+    sb.info().errors.count_warning();
+    if sb.info().errors.may_print() {
+        message(
+            Level::Warning,
+            sb.id(),
+            fmt!(
+                "warning: inode #{}: cannot be stored: {:?}\n",
+                inode.ino(),
+                what
+            ),
+        );
+    }
+    match what {
+        Unstorable::Size | Unstorable::Blocks => EFBIG,
+        Unstorable::Project => EOVERFLOW,
+        Unstorable::Device => EINVAL,
+    }
+}
