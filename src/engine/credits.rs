@@ -469,7 +469,9 @@ impl Shape {
         if !self.ea_inode {
             return places;
         }
-        let blocks = len.div_ceil(self.block_size.max(1));
+        // `div_ceil` by what the compiler does not know can overflow, for all it knows.
+        let size = self.block_size.max(1);
+        let blocks = (len / size).saturating_add(u32::from(len % size != 0));
         // One run each, if free space is like that; four of them fit the inode, else a node takes
         // them: 16 MiB in blocks of 1 KiB are more than one node of 84, so as many as it takes.
         let nodes = blocks.div_ceil(EXTENTS_PER_NODE_MIN).saturating_add(1);
