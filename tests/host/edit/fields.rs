@@ -30,7 +30,7 @@ fn geometry(args: &[&str]) -> Geometry {
     Fs::open(&common::mkfs(args, "16M")).geometry
 }
 
-fn plain<'a>(root: &'a [u8; 60]) -> Fields<'a> {
+fn plain(root: &[u8; 60]) -> Fields<'_> {
     let time = Timestamp {
         secs: 1_700_000_000,
         nanos: 7,
