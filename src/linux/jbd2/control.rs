@@ -67,7 +67,10 @@ impl<O: Owner> LoadedJournal<'_, O> {
     pub(super) fn revoke_blocks(&self, revokes: u32) -> u32 {
         // SAFETY: as above.
         let per_block = unsafe { (*self.as_raw()).j_revoke_records_per_block };
-        revokes.div_ceil(u32::try_from(per_block).unwrap_or(1).max(1))
+        let per_block = u32::try_from(per_block).unwrap_or(1);
+        // `div_ceil` has a check that can panic.
+        let up = revokes.saturating_add(per_block.saturating_sub(1));
+        up.checked_div(per_block).unwrap_or(revokes)
     }
 
     /// Commits everything that has been done so far, and waits for it.
