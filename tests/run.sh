@@ -74,7 +74,7 @@ stage_host() {
 		"$PROJECT/qemu/enter.sh" cargo test --locked --no-fail-fast --color never "${all[@]}" >"$log" 2>&1
 	}
 	: >"$log"
-	progress "host tests" "tests" 165 finished run_host || status=$?
+	progress "host tests" "tests" 330 finished run_host || status=$?
 	while read -r _ name _ n; do
 		case $n in
 		ok) ok "host: $name" ;;
