@@ -85,8 +85,8 @@ LIST
 }
 
 shard=${SHARD:-all}
-internal() { [ "$shard" != 1-2 ]; }
-external() { [ "$shard" != 0-2 ]; }
+internal() { [ "$shard" != 1/2 ]; }
+external() { [ "$shard" != 0/2 ]; }
 
 internal && while read -r name size mkfs; do
 	for flags in 1 2; do
@@ -200,7 +200,7 @@ done
 
 # --- the rules ---
 
-if [ "$shard" = 1-2 ]; then
+if [ "$shard" = 1/2 ]; then
 	finish
 	exit
 fi

@@ -58,6 +58,7 @@ const char *err_name(int err)
 	case ENODATA: case EOPNOTSUPP: case ENOTTY:
 	case EUCLEAN: case EIO: case EBADMSG:
 	case ENXIO: case ELOOP: case ENAMETOOLONG: case EOVERFLOW: case EACCES: case EPERM: case ENOENT: case EFBIG: case ESTALE:
+	case EINVAL: /* of an ACL that makes no sense, as in C ext4 */
 		break;
 	default:
 		if (!total.odd)
