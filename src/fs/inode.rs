@@ -26,6 +26,7 @@ use super::{
     map,
     meta::FileBounds,
     options::Toggles,
+    orphan::{self, SlotRight},
     super_info::SuperInfo,
     symlink::Symlink,
     xattr, Rext4Fs, Sb, VfsInode,
@@ -147,7 +148,9 @@ pub(crate) struct InodeInfo {
     pub(super) slot_block: u64,
     /// The right to write the slot. Innermost of an inode's locks.
     #[pin]
-    pub(super) slot_key: SpinLock<SlotKey>,
+    pub(super) slot_key: SpinLock<SlotRight>,
+    /// Where the inode is noted as an orphan.
+    pub(super) orphan: orphan::Place,
     /// Whether the extra fields are to be extended when the inode is written next.
     pub(super) may_expand: AtomicBool,
     /// Whether a change that the VFS has reported could not be stored.
@@ -207,7 +210,11 @@ impl InodeInfo {
             projid: AtomicU32::new(0),
             disksize: AtomicU64::new(0),
             slot_block: 0,
-            slot_key <- new_spinlock!(SlotKey::new(0, 0, 0), "rext4 inode slot"),
+            slot_key <- new_spinlock!(
+                SlotRight::Own(SlotKey::new(0, 0, 0)),
+                "rext4 inode slot"
+            ),
+            orphan: orphan::Place::none(),
             may_expand: AtomicBool::new(false),
             unstored: AtomicBool::new(false),
             sync_tid: AtomicU32::new(0),
@@ -237,7 +244,7 @@ impl InodeInfo {
         *info.crtime = (extra_isize >= CRTIME_END).then_some(new.crtime);
         *info.projid.get_mut() = new.projid;
         *info.slot_block = key.block();
-        *info.slot_key.lock() = key;
+        *info.slot_key.lock() = SlotRight::Own(key);
         Ok(())
     }
 
@@ -541,7 +548,13 @@ fn fill(
     *info.projid.get_mut() = raw.projid(&sbi.geometry);
     *info.disksize.get_mut() = raw.size();
     *info.slot_block = slot.buffer.block();
-    *info.slot_key.lock() = slot.key();
+    *info.slot_key.lock() = match orphan::left_behind(sb, ino) {
+        Some(listed) => {
+            *info.orphan = orphan::Place::listed();
+            SlotRight::Listed(listed)
+        }
+        None => SlotRight::Own(slot.key()),
+    };
     *info.may_expand.get_mut() = raw.written_extra_isize() < fresh_extra_isize(&sbi.geometry);
     if let Some(journal) = sb.journal() {
         // It may have been changed, and evicted, in a transaction that has not been committed yet.

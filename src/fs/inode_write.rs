@@ -26,6 +26,7 @@ use super::{
     fault::Fault,
     inode::{MapKind, Root, XattrPlaces},
     options::Toggles,
+    orphan::SlotRight,
     super_info,
     tx::Handle,
     VfsInode,
@@ -34,11 +35,11 @@ use crate::{
     engine::inode_fields::{Fields, IBlock, Stamps, Stored},
     linux::{
         inode_edit::{InodeEdit as _, Time},
-        jbd2::Access,
+        jbd2::{Access, SlotKey},
         super_block::{message, Level},
     },
     ondisk::{
-        inode::{InodeError, InodeFlags},
+        inode::{dtime, InodeError, InodeFlags},
         inode_edit::{needs_large_file, InodeEdit, NotExpanded, Unstorable},
         time::Timestamp,
         Corrupt,
@@ -127,9 +128,16 @@ impl Prepared<'_, '_> {
     ///
     /// Errors: EUCLEAN (reported).
     pub(crate) fn edit<R>(self, f: impl FnOnce(&mut InodeEdit<'_>) -> R) -> Result<R> {
-        let result = self
-            .with_slot(false, f)
-            .map_err(|e| e.report_inode(self.inode, "inode slot"))?;
+        let inode = self.inode;
+        let result = self.try_edit(f);
+        result.map_err(|e| e.report_inode(inode, "inode slot"))
+    }
+
+    /// As [`edit`](Self::edit), for a caller that reports damage itself.
+    ///
+    /// Errors: damage of the slot.
+    pub(crate) fn try_edit<R>(self, f: impl FnOnce(&mut InodeEdit<'_>) -> R) -> Result<R, Fault> {
+        let result = self.with_slot(false, f)?;
         self.done(false);
         Ok(result)
     }
@@ -185,18 +193,36 @@ impl Prepared<'_, '_> {
     ) -> Result<R, Fault> {
         let info = self.inode.data();
         let geo = &self.inode.super_block().info().geometry;
-        let mut key = info.slot_key.lock();
-        let slot = self.access.open(&mut key);
-        let mut slot = slot.ok_or(Corrupt::from(InodeError::Truncated))?;
-        let edit = if fresh {
-            InodeEdit::fresh(geo, &mut slot)
-        } else {
-            InodeEdit::open(geo, &mut slot)
+        let change = |key: &mut SlotKey| {
+            let slot = self.access.open(key);
+            let mut slot = slot.ok_or(Corrupt::from(InodeError::Truncated))?;
+            let edit = if fresh {
+                InodeEdit::fresh(geo, &mut slot)
+            } else {
+                InodeEdit::open(geo, &mut slot)
+            };
+            let mut edit = edit.map_err(Corrupt::from)?;
+            let result = f(&mut edit);
+            edit.finish(info.csum_seed);
+            Ok(result)
         };
-        let mut edit = edit.map_err(Corrupt::from)?;
-        let result = f(&mut edit);
-        edit.finish(info.csum_seed);
-        Ok(result)
+        match &mut *info.slot_key.lock() {
+            SlotRight::Own(key) => change(key),
+            SlotRight::Listed(listed) => listed.with_key(change),
+        }
+    }
+
+    /// The time of deletion that is in the slot, which only the caller changes.
+    ///
+    /// Errors: damage of the slot.
+    pub(crate) fn dtime(&self) -> Result<u32, Fault> {
+        let info = self.inode.data();
+        let read = |key: &SlotKey| key.read(self.access.buffer()).and_then(dtime);
+        let found = match &mut *info.slot_key.lock() {
+            SlotRight::Own(key) => read(key),
+            SlotRight::Listed(listed) => listed.with_key(|key| read(key)),
+        };
+        Ok(found.ok_or(Corrupt::from(InodeError::Truncated))?)
     }
 
     fn put(self, fresh: bool, i_block: IBlock<'_>, places: Option<&XattrPlaces>) -> Result {

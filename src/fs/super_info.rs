@@ -13,6 +13,7 @@ use super::{
     handle::Emergency,
     meta::Meta,
     options::{Options, Toggles},
+    orphan::Orphans,
     super_image::Image,
     super_write::Writing,
     tx::Handle,
@@ -97,6 +98,8 @@ pub(crate) struct SuperInfo {
     pub(crate) shape: Shape,
     /// What is free, once the file system can be written.
     pub(crate) groups: SetOnce<Groups>,
+    /// Orphans, once the file system can be written.
+    pub(crate) orphans: SetOnce<Orphans>,
     /// Why nothing can be changed any more.
     pub(crate) emergency: Emergency,
 }
@@ -271,6 +274,7 @@ impl SuperInfo {
             inode_readahead_blks: AtomicU32::new(options.inode_readahead()),
             shape: Shape::new(&geometry),
             groups: SetOnce::new(),
+            orphans: SetOnce::new(),
             emergency: Emergency::none(),
             geometry,
             image: Image::new(device, &raw, options.sb_block())?,

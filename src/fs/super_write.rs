@@ -22,7 +22,7 @@
 
 use super::{
     handle::{self, may_write},
-    journal, options, super_image, tx, Sb,
+    journal, options, orphan, super_image, tx, Sb,
 };
 use crate::{
     linux::{
@@ -105,6 +105,7 @@ pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result
         );
         return Err(EINVAL);
     }
+    orphan::prepare(sb)?;
     journal::open(sb, keep)?;
     set_journal_options(sb, &info.options.lock());
     warn_of_state(sb);

@@ -76,19 +76,21 @@ impl<'a, O: Owner> Transaction for Tx<'a, O> {
 
     #[inline]
     fn dirty(&self, mut edit: jbd2::Edit<'a>, seal: Seal) {
-        let trigger = match seal.parts() {
-            Some((kind, _)) if self.handle.is_journalled() => {
-                seal.defer(&mut edit);
-                Some(trigger(kind))
-            }
-            Some(_) => {
-                seal.close(&mut edit);
-                None
-            }
-            None => None,
-        };
+        let trigger = apply(seal, self.handle.is_journalled(), &mut edit);
         edit.dirty_as(self.kind, trigger);
     }
+}
+
+/// Sees to the checksum of a block that has been changed: what is to settle it when it is
+/// committed, if that is when.
+pub(crate) fn apply(seal: Seal, journalled: bool, bytes: &mut [u8]) -> Option<Trigger> {
+    let (kind, _) = seal.parts()?;
+    if journalled {
+        seal.defer(bytes);
+        return Some(trigger(kind));
+    }
+    seal.close(bytes);
+    None
 }
 
 /// What settles a block of a kind.

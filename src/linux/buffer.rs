@@ -34,6 +34,8 @@ pub(crate) enum Verified {
     Extent = 0,
     /// A block of a directory.
     Dir = 1,
+    /// A block of the orphan file.
+    Orphan = 2,
     /// A block of extended attributes.
     Xattr = 3,
     /// A block of indirect pointers.
@@ -155,6 +157,7 @@ impl StateBit {
         let kinds = [
             Verified::Extent,
             Verified::Dir,
+            Verified::Orphan,
             Verified::Xattr,
             Verified::Indirect,
             Verified::InodeBitmap,

@@ -583,3 +583,11 @@ fn sectors(geo: &Geometry, base: &Base, flags: InodeFlags) -> u64 {
         count
     }
 }
+
+/// `i_dtime` of a slot: the time of deletion, or on the orphan list the number of the next orphan.
+/// `None` for a slot that is cut short.
+#[inline]
+pub fn dtime(slot: &[u8]) -> Option<u32> {
+    let (base, _) = Base::ref_from_prefix(slot).ok()?;
+    Some(base.dtime.get())
+}

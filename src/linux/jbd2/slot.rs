@@ -12,6 +12,7 @@ use super::{
     edit::{put_into, take_access},
     handle::{Core, Handle},
     journal::Owner,
+    trigger::Trigger,
 };
 use crate::linux::buffer::Buffer;
 use core::{
@@ -90,6 +91,12 @@ impl Access<'_> {
     /// is synchronous and there is no journal.
     pub(crate) fn dirty(self) {
         put_into(self.core, &self.buffer, None);
+    }
+
+    /// As [`dirty`](Self::dirty), of a block with a checksum that one of its owners has left to be
+    /// computed when the block is committed, by `trigger`.
+    pub(crate) fn dirty_with(self, trigger: Option<Trigger>) {
+        put_into(self.core, &self.buffer, trigger);
     }
 }
 
