@@ -62,6 +62,7 @@ pub(crate) struct Groups {
 }
 
 /// What is read of a group without its lock.
+#[derive(Default)]
 struct Counts {
     free_clusters: AtomicU32,
     free_inodes: AtomicU32,
@@ -105,28 +106,13 @@ impl Groups {
                 .map_err(|_| ENOMEM)?;
         }
         let runs = GroupIndex::new(storage, count).ok_or(EUCLEAN)?;
-        let (mut clusters, mut inodes, mut dirs) = (0i64, 0i64, 0i64);
         for number in 0..count {
-            let group = Group::new(number);
-            let (block, offset) = geo.desc_location(group).ok_or(EUCLEAN)?;
-            let desc = SlotKey::new(block.get(), offset, geo.desc_size().into());
-            let buffer = sb.device().read(block.get())?;
-            let bytes = desc.read(&buffer).ok_or(EUCLEAN)?;
-            let parsed = GroupDesc::verify(geo, group, bytes)
-                .map_err(|e| Fault::from(Corrupt::from(e)).report(sb, 0, "group descriptor"))?;
-            clusters = clusters.saturating_add(parsed.free_clusters().into());
-            inodes = inodes.saturating_add(parsed.free_inodes().into());
-            dirs = dirs.saturating_add(parsed.used_dirs().into());
-            // A guess until the bitmap has been read: it could be all in one piece.
-            runs.set(group, parsed.free_clusters());
-            let entry = Counts {
-                free_clusters: AtomicU32::new(parsed.free_clusters()),
-                free_inodes: AtomicU32::new(parsed.free_inodes()),
-                used_dirs: AtomicU32::new(parsed.used_dirs()),
-            };
-            counts.push_within_capacity(entry).map_err(|_| ENOMEM)?;
+            let (block, offset) = geo.desc_location(Group::new(number)).ok_or(EUCLEAN)?;
+            counts
+                .push_within_capacity(Counts::default())
+                .map_err(|_| ENOMEM)?;
             let state = State {
-                desc,
+                desc: SlotKey::new(block.get(), offset, geo.desc_size().into()),
                 map: None,
                 bad_clusters: false,
                 bad_inodes: false,
@@ -135,15 +121,58 @@ impl Groups {
             groups.push_within_capacity(state).map_err(|_| ENOMEM)?;
             crate::linux::sched::relax()?;
         }
-        let counter = |n| KBox::pin_init(PercpuCounter::new(n, BATCH), GFP_KERNEL);
-        Ok(Self {
+        let counter = || KBox::pin_init(PercpuCounter::new(0, BATCH), GFP_KERNEL);
+        let groups = Self {
             groups,
             counts,
             runs,
-            free_clusters: counter(clusters)?,
-            free_inodes: counter(inodes)?,
-            used_dirs: counter(dirs)?,
-        })
+            free_clusters: counter()?,
+            free_inodes: counter()?,
+            used_dirs: counter()?,
+        };
+        groups.reload(sb)?;
+        Ok(groups)
+    }
+
+    /// Reads all descriptors anew, and forgets what was known of the groups: while the file system
+    /// was read-only, e2fsck may have repaired it. Only while nothing can be changed.
+    ///
+    /// Errors: as [`load`](Self::load); what the groups say is of no use then.
+    pub(crate) fn reload(&self, sb: &Sb) -> Result {
+        let geo = &sb.info().geometry;
+        let (mut clusters, mut inodes, mut dirs) = (0i64, 0i64, 0i64);
+        for number in 0..geo.groups_count() {
+            let group = Group::new(number);
+            let mut locked = self.lock(group).ok_or(EUCLEAN)?;
+            let buffer = locked.read_desc(sb)?;
+            let bytes = locked.state.desc.read(&buffer).ok_or(EUCLEAN)?;
+            let parsed = GroupDesc::verify(geo, group, bytes)
+                .map_err(|e| Fault::from(Corrupt::from(e)).report(sb, 0, "group descriptor"))?;
+            clusters = clusters.saturating_add(parsed.free_clusters().into());
+            inodes = inodes.saturating_add(parsed.free_inodes().into());
+            dirs = dirs.saturating_add(parsed.used_dirs().into());
+            if let Some(counts) = self.counts(group) {
+                counts.free_clusters.store(parsed.free_clusters(), Relaxed);
+                counts.free_inodes.store(parsed.free_inodes(), Relaxed);
+                counts.used_dirs.store(parsed.used_dirs(), Relaxed);
+            }
+            // A guess until the bitmap has been read: it could be all in one piece.
+            let longest = parsed.free_clusters();
+            locked.state.bad_clusters = false;
+            locked.state.bad_inodes = false;
+            if locked.state.map.as_ref().is_some_and(|map| map.is_idle()) {
+                locked.state.map = None;
+            }
+            if locked.state.map.is_none() {
+                self.runs.set(group, longest);
+            }
+            drop(locked);
+            crate::linux::sched::relax()?;
+        }
+        self.free_clusters.reset(clusters);
+        self.free_inodes.reset(inodes);
+        self.used_dirs.reset(dirs);
+        Ok(())
     }
 
     /// Locks a group; `None` for one that does not exist. May sleep.

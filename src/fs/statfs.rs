@@ -112,11 +112,18 @@ pub(crate) struct Free {
     pub(crate) inodes: u64,
 }
 
-/// What is free right now: what statfs says and the superblock gets when it is written.
+/// What is free right now: what statfs says and the superblock gets when it is written. For a file
+/// system that could not be written so far it is what was found when it was mounted.
 pub(crate) fn free_counts(info: &super::super_info::SuperInfo) -> Free {
-    Free {
-        clusters: info.free_clusters,
-        inodes: info.free_inodes,
+    match info.groups.as_ref() {
+        Some(groups) => Free {
+            clusters: groups.free_clusters.sum(),
+            inodes: groups.free_inodes.sum(),
+        },
+        None => Free {
+            clusters: info.free_clusters,
+            inodes: info.free_inodes,
+        },
     }
 }
 

@@ -21,6 +21,7 @@
 //! All of this happens with `s_umount` held, so none of it meets another.
 
 use super::{
+    groups::Groups,
     handle::{self, may_write},
     journal, options, orphan, super_image, tx, Sb,
 };
@@ -105,6 +106,7 @@ pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result
         );
         return Err(EINVAL);
     }
+    load_groups(sb)?;
     orphan::prepare(sb)?;
     journal::open(sb, keep)?;
     set_journal_options(sb, &info.options.lock());
@@ -135,6 +137,21 @@ pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result
     }
     info.writing.0.store(bits, Relaxed);
     Ok(())
+}
+
+/// Learns what is free where.
+///
+/// Errors: EUCLEAN (reported) for a descriptor that makes no sense, EIO, ENOMEM.
+fn load_groups(sb: &Sb) -> Result {
+    let groups = &sb.info().groups;
+    match groups.as_ref() {
+        // It has been read-only meanwhile.
+        Some(groups) => groups.reload(sb),
+        None => {
+            groups.populate(Groups::load(sb)?);
+            Ok(())
+        }
+    }
 }
 
 /// Tells jbd2 what the options say of the journal.
