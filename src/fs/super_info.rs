@@ -14,7 +14,7 @@ use super::{
     meta::Meta,
     options::{Options, Toggles},
     orphan::Orphans,
-    super_image::Image,
+    super_image::{self, Image},
     super_write::Writing,
     tx::Handle,
     vec, Sb,
@@ -296,17 +296,34 @@ impl SuperInfo {
 }
 
 /// Sees to it that the file system has the feature `large_file`, which says that there may be files
-/// of 2 GiB and more, before such a file is written in `handle`.
+/// of 2 GiB and more, before such a file is written in `handle`; that takes the superblock's
+/// credit. Revision 0, which knows no features, comes to an end with it.
 ///
-/// Errors: EFBIG for a file system that does not have it: of revision 0, or made without. (The
-/// superblock is not changed for it so far.)
-#[allow(dead_code, reason = "the write path is being built on top of this")]
-pub(crate) fn need_large_file(sb: &Sb, _handle: &Handle<'_>) -> Result {
-    if sb.info().geometry.has(RoCompat::LARGE_FILE) {
-        Ok(())
-    } else {
-        Err(EFBIG)
+/// May sleep. Errors: EROFS, EIO when the journal has been given up.
+pub(crate) fn need_large_file(sb: &Sb, handle: &Handle<'_>) -> Result {
+    let info = sb.info();
+    if info.geometry.has(RoCompat::LARGE_FILE) {
+        return Ok(());
     }
+    let (known, old) = info.image.with(|raw| {
+        let known = raw.features().has(RoCompat::LARGE_FILE);
+        (known, raw.rev_level() == 0)
+    });
+    if known {
+        return Ok(());
+    }
+    if old {
+        message(
+            Level::Warning,
+            sb.id(),
+            fmt!(
+                "warning: updating to rev 1 because of new feature flag, \
+                 running e2fsck is recommended\n"
+            ),
+        );
+        info.errors.count_warning();
+    }
+    super_image::edit(sb, handle, Superblock::add_large_file)
 }
 
 /// For memory whose size the disk says: if there is not so much that is no reason for a warning.
