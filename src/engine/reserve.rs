@@ -33,25 +33,27 @@ impl Limits {
     }
 }
 
-/// Who asks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
-    /// The reserved user or group, or `CAP_SYS_RESOURCE`: may take what is reserved for root.
-    pub privileged: bool,
-    /// Maps data whose space was promised before: may take the pool as well.
-    pub reserved: bool,
-}
-
 /// Whether `want` clusters may be taken or promised while `free` are free on disk and `dirty` are
 /// promised.
+///
+/// `reserved` is a claim to map data whose space was promised before: it may take the pool as well.
+/// `privileged` says whether who asks may take what is reserved for root; it is only called where
+/// that matters.
 #[inline]
-pub fn may_take(free: u64, dirty: u64, limits: Limits, claim: Claim, want: u64) -> bool {
+pub fn may_take(
+    free: u64,
+    dirty: u64,
+    limits: Limits,
+    want: u64,
+    reserved: bool,
+    privileged: impl FnOnce() -> bool,
+) -> bool {
     let needed = want.saturating_add(dirty);
     let pool = needed.saturating_add(limits.pool);
     // Reserved claims need not be privileged: what is behind root's part is behind theirs.
     free >= pool.saturating_add(limits.root)
-        || (claim.privileged && free >= pool)
-        || (claim.reserved && free >= needed)
+        || (reserved && free >= needed)
+        || (free >= pool && privileged())
 }
 
 /// Whether approximate counts leave [`may_take`] in doubt, each of which may be wrong by up to
@@ -82,35 +84,36 @@ mod tests {
 
     const LIMITS: Limits = Limits { root: 50, pool: 20 };
 
-    fn least_free(claim: Claim) -> u64 {
+    fn least_free(privileged: bool, reserved: bool) -> u64 {
         (0..)
-            .find(|free| may_take(*free, 100, LIMITS, claim, 7))
+            .find(|free| may_take(*free, 100, LIMITS, 7, reserved, || privileged))
             .unwrap()
     }
 
     #[test]
     fn each_part_is_for_whom_it_is_for() {
-        let claim = |privileged, reserved| Claim {
-            privileged,
-            reserved,
-        };
-        assert_eq!(least_free(claim(false, false)), 177);
-        assert_eq!(least_free(claim(true, false)), 127);
-        assert_eq!(least_free(claim(false, true)), 107);
-        assert_eq!(least_free(claim(true, true)), 107);
+        assert_eq!(least_free(false, false), 177);
+        assert_eq!(least_free(true, false), 127);
+        assert_eq!(least_free(false, true), 107);
+        assert_eq!(least_free(true, true), 107);
+    }
+
+    #[test]
+    fn privilege_is_asked_for_only_where_it_matters() {
+        let never = || -> bool { panic!("asked") };
+        assert!(may_take(177, 100, LIMITS, 7, false, never));
+        assert!(may_take(107, 100, LIMITS, 7, true, never));
+        assert!(!may_take(126, 100, LIMITS, 7, false, never));
     }
 
     #[test]
     fn nothing_wraps() {
-        let claim = Claim {
-            privileged: true,
-            reserved: true,
-        };
         let huge = Limits {
             root: u64::MAX,
             pool: u64::MAX,
         };
-        assert!(!may_take(u64::MAX - 1, u64::MAX, huge, claim, u64::MAX));
+        let all = |free, dirty, limits, want| may_take(free, dirty, limits, want, true, || true);
+        assert!(!all(u64::MAX - 1, u64::MAX, huge, u64::MAX));
         assert!(needs_exact(5, u64::MAX, huge, u64::MAX, u64::MAX));
         assert!(needs_exact(177 + 39, 100, LIMITS, 7, 10));
         assert!(!needs_exact(177 + 40, 100, LIMITS, 7, 10));

@@ -29,12 +29,8 @@ use crate::{
             Run, Search,
         },
         change::{Blocks, Was},
-        reserve::{self, Claim, Limits},
     },
-    linux::{
-        capability, cred,
-        jbd2::{AtCommit, Commit, CommitCallback, OfSuper},
-    },
+    linux::jbd2::{AtCommit, Commit, CommitCallback, OfSuper},
     ondisk::{Corrupt, FsBlock, Group, Ino},
 };
 use core::cell::Cell;
@@ -71,46 +67,6 @@ fn groups(sb: &Sb) -> Result<&Groups> {
     sb.info().groups.as_ref().ok_or(EROFS)
 }
 
-/// Who may have the last clusters.
-fn claim(sb: &Sb) -> (Limits, Claim) {
-    let info = sb.info();
-    let (uid, gid) = info.options.lock().reserved_for();
-    let limits = Limits::new(
-        &info.geometry,
-        info.raw.r_blocks_count(),
-        reserve::default_pool(&info.geometry),
-    );
-    let privileged =
-        cred::is_user(uid) || gid != 0 && cred::is_in_group(gid) || capability::sys_resource();
-    (
-        limits,
-        Claim {
-            privileged,
-            reserved: false,
-        },
-    )
-}
-
-/// Whether the calling task may take `want` clusters more.
-///
-/// Errors: ENOSPC.
-fn check_space(sb: &Sb, groups: &Groups, want: u64) -> Result {
-    let (limits, claim) = claim(sb);
-    let rough = groups.free_clusters.read();
-    // A CPU keeps a batch to itself, of two counts.
-    let error = 64 * 32;
-    let free = if reserve::needs_exact(rough, 0, limits, want, error) {
-        groups.free_clusters.sum()
-    } else {
-        rough
-    };
-    if reserve::may_take(free, 0, limits, claim, want) {
-        Ok(())
-    } else {
-        Err(ENOSPC)
-    }
-}
-
 /// Blocks for one object (an inode, say), in one handle: allocated near where they should be,
 /// counted, and freed.
 pub(crate) struct Allocation<'a> {
@@ -144,8 +100,9 @@ impl<'a> Allocation<'a> {
     /// May sleep. Errors: ENOSPC; EIO, ENOMEM, and those of a journal that has been given up.
     pub(crate) fn take(&self, goal: Goal, len: u32, min: u32) -> Result<(FsBlock, u32), Fault> {
         let groups = groups(self.sb)?;
-        check_space(self.sb, groups, min.into())?;
-        let geo = &self.sb.info().geometry;
+        let info = self.sb.info();
+        let geo = &info.geometry;
+        info.reserved.check(geo, groups, min.into())?;
         let mut search = Search::new(geo, goal, len, min);
         // Each group comes at most once for each length, of which there are at most 32.
         while let Some(attempt) = search.next(groups.runs()) {

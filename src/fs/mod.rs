@@ -58,6 +58,7 @@ pub(crate) mod options;
 )]
 pub(crate) mod orphan;
 pub(crate) mod proc;
+pub(crate) mod reserved;
 pub(crate) mod setattr;
 pub(crate) mod shutdown;
 pub(crate) mod statfs;

@@ -11,7 +11,7 @@ use crate::{
         super_ops::{SuperOps, WriteInode},
         xattr::HandlerTable,
     },
-    ondisk::{features::Incompat, superblock::MAGIC},
+    ondisk::superblock::MAGIC,
 };
 use kernel::{prelude::*, seq_file::SeqFile};
 
@@ -33,10 +33,8 @@ impl SuperOps for Super {
         let bits = geo.cluster_bits() & 31;
         let free = free_counts(info);
         let blocks_free = free.clusters << bits;
-        let kept = info
-            .raw
-            .r_blocks_count()
-            .saturating_add(reserved_clusters(info) << bits);
+        let reserved = &info.reserved;
+        let kept = reserved.blocks().saturating_add(reserved.pool() << bits);
         let overhead = if info.has(options::Toggles::MINIX_DF) {
             0
         } else {
@@ -125,17 +123,6 @@ pub(crate) fn free_counts(info: &super::super_info::SuperInfo) -> Free {
             inodes: info.free_inodes,
         },
     }
-}
-
-/// Clusters that are kept back from everybody, for conversions that cannot fail: 2 % of the file
-/// system, at most 4096. Only extent trees need them.
-pub(crate) fn reserved_clusters(info: &super::super_info::SuperInfo) -> u64 {
-    let geo = &info.geometry;
-    if !geo.has(Incompat::EXTENTS) {
-        return 0;
-    }
-    let clusters = geo.blocks_count() >> (geo.cluster_bits() & 31);
-    (clusters / 50).min(4096)
 }
 
 /// The two halves of the UUID, folded, so that the file system has the same id everywhere.

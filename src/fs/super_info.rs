@@ -14,6 +14,7 @@ use super::{
     meta::Meta,
     options::{Options, Toggles},
     orphan::Orphans,
+    reserved::Reserved,
     super_image::{self, Image},
     super_write::Writing,
     tx::Handle,
@@ -100,6 +101,8 @@ pub(crate) struct SuperInfo {
     pub(crate) groups: SetOnce<Groups>,
     /// Orphans, once the file system can be written.
     pub(crate) orphans: SetOnce<Orphans>,
+    /// What is kept back of it, and for whom.
+    pub(crate) reserved: Reserved,
     /// Why nothing can be changed any more.
     pub(crate) emergency: Emergency,
 }
@@ -134,6 +137,7 @@ impl SuperInfo {
         self.panics_rdonly.store(new.asks_to_panic(), Relaxed);
         self.inode_readahead_blks
             .store(new.inode_readahead(), Relaxed);
+        self.reserved.set_owner(&new);
         *self.options.lock() = new;
     }
 
@@ -275,6 +279,7 @@ impl SuperInfo {
             shape: Shape::new(&geometry),
             groups: SetOnce::new(),
             orphans: SetOnce::new(),
+            reserved: Reserved::new(&geometry, &raw, &options),
             emergency: Emergency::none(),
             geometry,
             image: Image::new(device, &raw, options.sb_block())?,

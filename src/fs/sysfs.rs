@@ -10,7 +10,6 @@
 use super::{
     errors::{self, first, last},
     proc,
-    statfs::reserved_clusters,
     Rext4Fs, Sb,
 };
 use crate::linux::{
@@ -57,9 +56,11 @@ impl SuperSurfaces for Surfaces {
             |sb, page| number(page, sb.info().inode_readahead_blks.load(Relaxed).into()),
             set_inode_readahead,
         ),
-        Attribute::ro(c"reserved_clusters", |sb, page| {
-            number(page, reserved_clusters(sb.info()))
-        }),
+        Attribute::rw(
+            c"reserved_clusters",
+            |sb, page| number(page, sb.info().reserved.pool()),
+            set_reserved_clusters,
+        ),
         Attribute::wo(c"trigger_fs_error", trigger_error),
         Attribute::ro(c"errors_count", |sb, page| {
             number(page, errors::count(sb.info()).into())
@@ -139,6 +140,13 @@ fn set_inode_readahead(sb: &Sb, text: Text<'_>) -> Result {
     options.set_inode_readahead(blocks);
     info.inode_readahead_blks.store(blocks, Relaxed);
     Ok(())
+}
+
+/// Takes any number of clusters below that of all.
+fn set_reserved_clusters(sb: &Sb, text: Text<'_>) -> Result {
+    let clusters = text.number().map_err(|_| EINVAL)?;
+    let info = sb.info();
+    info.reserved.set_pool(&info.geometry, clusters)
 }
 
 /// Reports the text as damage: lets an administrator see what `errors=` and the monitoring do.
