@@ -129,7 +129,10 @@ impl GroupBuffers<'_> {
         }
         init_inode_bitmap(self.geo, self.bitmap);
         let mut edit = GroupEdit::new(self.geo, self.group, self.desc)?;
-        edit.set_inode_uninit(false).seal_inode_bitmap(self.bitmap);
+        // So far nobody had to look at how much of the table was used.
+        edit.set_inode_uninit(false)
+            .set_itable_unused(self.geo.inodes_per_group().get())
+            .seal_inode_bitmap(self.bitmap);
         edit.finish();
         Ok(true)
     }

@@ -9,6 +9,7 @@ use rext4::engine::alloc::inode_bits::find_free_inode;
 use rext4::engine::alloc::orlov::{
     next_group, place_directory, place_file, GroupStats, Parent, Totals,
 };
+use rext4::ondisk::group::edit::GroupEdit;
 use rext4::ondisk::group::GroupError;
 use rext4::ondisk::{bitmap, Geometry, Group, Ino};
 
@@ -239,7 +240,13 @@ fn random_inodes_leave_a_clean_image() {
                 (d.free_inodes(), d.used_dirs(), d.itable_unused())
             });
             fs.change(group, true, |b, _| {
-                b.init_inodes().unwrap();
+                if uninit {
+                    // What it says of the table means nothing yet.
+                    let mut edit = GroupEdit::new(b.geo, b.group, b.desc).unwrap();
+                    edit.set_itable_unused(random.below(per_group + 1));
+                    edit.finish();
+                }
+                assert_eq!(b.init_inodes().unwrap(), uninit);
                 b.take_inode(index, dir).unwrap();
                 unchanged(b, |b| b.take_inode(index, dir), GroupError::BitsSet);
                 unchanged(b, |b| b.take_inode(per_group, dir), GroupError::BitsOutside);
