@@ -1,64 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking and freeing blocks and inodes in a transaction.
+//! Taking and freeing blocks in a transaction; [`inodes`] does the same with inodes.
 //!
 //! What `engine::alloc` decides is carried out here: under the group's lock, with write access to
 //! the bitmap and to the descriptor taken first, both change together, and the counts with them.
+//! A bitmap that was never written is made with the first change, without being read.
 //!
 //! Freed clusters stay in use in memory until the transaction that freed them has been committed
 //! ([`Freed`]): a crash before would bring back what they were part of. Without a journal they can
 //! be had again at once.
 //!
+//! A group that turns out to be damaged is reported once and left alone from then on. Who wants to
+//! take goes on to others; what is freed in it is lost until e2fsck has repaired it, and whoever
+//! frees need not care: the rest of the operation is as right as ever.
+//!
 //! Lock order: see [`super::groups`].
+
+mod freed;
+mod inodes;
+
+#[allow(unused_imports, reason = "for the operations on names, which are being built")]
+pub(crate) use inodes::{free_inode, take_inode};
 
 use super::{
     fault::Fault,
     groups::{Groups, Locked},
     tx::Handle,
-    Rext4Fs, Sb,
+    Sb,
 };
 use crate::{
     engine::{
-        alloc::{
-            cluster_of,
-            disk::GroupBuffers,
-            first_block_of,
-            goal::Goal,
-            inode_bits::find_free_inode,
-            orlov::{self, GroupStats, Parent},
-            Run, Search,
-        },
+        alloc::{cluster_of, disk::GroupBuffers, first_block_of, goal::Goal, Run, Search},
         change::{Blocks, Was},
+        credits::METADATA_AT_ONCE,
+        zones::{Zone, Zones},
     },
-    linux::jbd2::{AtCommit, Commit, CommitCallback, OfSuper},
-    ondisk::{Corrupt, FsBlock, Group, Ino},
+    ondisk::{group::GroupError, Corrupt, FsBlock, Geometry, Group},
 };
 use core::cell::Cell;
+use freed::Freed;
 use kernel::prelude::*;
-
-/// Clusters that a transaction has freed.
-pub(crate) struct Freed {
-    group: Group,
-    run: Run,
-}
-
-impl CommitCallback<OfSuper<Rext4Fs>> for Freed {
-    fn committed(self, owner: &OfSuper<Rext4Fs>, _commit: Commit) {
-        // Also of a transaction that was given up: nothing is written any more.
-        let _ = self.release(owner);
-    }
-}
-
-impl Freed {
-    /// The clusters can be had again.
-    fn release(&self, sb: &Sb) -> Result<(), Fault> {
-        let groups = groups(sb)?;
-        let mut locked = groups.lock(self.group).ok_or(EUCLEAN)?;
-        locked.committed(self.run).map_err(Corrupt::from)?;
-        locked.publish_longest();
-        Ok(())
-    }
-}
 
 /// The groups of a file system that can be written.
 ///
@@ -88,6 +69,11 @@ impl<'a> Allocation<'a> {
         }
     }
 
+    /// How many blocks clusters have.
+    fn blocks_of(&self, clusters: u32) -> u64 {
+        u64::from(clusters) << (self.sb.info().geometry.cluster_bits() & 31)
+    }
+
     /// By how much `i_blocks` of the object changes, in 512-byte units: up and down.
     pub(crate) fn sectors(&self) -> (u64, u64) {
         let bits = self.sb.info().geometry.block_bits().wrapping_sub(9) & 31;
@@ -112,9 +98,10 @@ impl<'a> Allocation<'a> {
             let found = match locked.map(self.sb) {
                 Ok(map) => map.choose(attempt.want),
                 Err(e @ Fault::Corrupt(_)) => {
-                    // Reported, and out of use from now on. Others may have space.
+                    // Out of use from now on. Others may have space.
+                    drop(locked);
                     let _ = e.report(self.sb, 0, "block bitmap");
-                    None
+                    continue;
                 }
                 Err(Fault::Errno(e)) if e == ENOSPC => None,
                 Err(e) => return Err(e),
@@ -125,15 +112,13 @@ impl<'a> Allocation<'a> {
             };
             match self.take_run(&mut locked, run) {
                 Ok(()) => {
-                    self.got.set(
-                        self.got
-                            .get()
-                            .saturating_add(u64::from(run.len) << (geo.cluster_bits() & 31)),
-                    );
+                    let got = self.blocks_of(run.len);
+                    self.got.set(self.got.get().saturating_add(got));
                     return Ok((first_block_of(geo, attempt.group, run.start), run.len));
                 }
                 Err(e @ Fault::Corrupt(_)) => {
                     let e = locked.distrust_clusters(e);
+                    drop(locked);
                     let _ = e.report(self.sb, 0, "block bitmap");
                 }
                 Err(e) => return Err(e),
@@ -144,10 +129,14 @@ impl<'a> Allocation<'a> {
 
     /// Takes a run that the group's map says is free.
     fn take_run(&self, locked: &mut Locked<'_>, run: Run) -> Result<(), Fault> {
-        self.change(locked, |buffers, zones| {
-            buffers.init_clusters(zones)?;
-            buffers.take_clusters(run)
-        })?;
+        self.change(
+            locked,
+            || Ok(()),
+            |buffers, zones| {
+                buffers.init_clusters(zones)?;
+                buffers.take_clusters(run)
+            },
+        )?;
         // Under the same lock as the search: what was free still is.
         let map = locked.map(self.sb)?;
         map.take(run).map_err(Corrupt::from)?;
@@ -157,20 +146,26 @@ impl<'a> Allocation<'a> {
         Ok(())
     }
 
-    /// Changes the block bitmap and the descriptor of a group. An error means that nothing has.
+    /// Changes the block bitmap and the descriptor of a group. `before` is called when nothing but
+    /// `f` can fail any more. An error means that neither has changed.
     fn change(
         &self,
         locked: &mut Locked<'_>,
-        f: impl FnOnce(
-            &mut GroupBuffers<'_>,
-            &crate::engine::zones::Zones<KVVec<crate::engine::zones::Zone>>,
-        ) -> Result<(), crate::ondisk::group::GroupError>,
+        before: impl FnOnce() -> Result,
+        f: impl FnOnce(&mut GroupBuffers<'_>, &Zones<KVVec<Zone>>) -> Result<(), GroupError>,
     ) -> Result<(), Fault> {
         let info = self.sb.info();
         let geo = &info.geometry;
-        let block = locked.with_desc(self.sb, |_, desc| Ok(desc.block_bitmap()))?;
-        let mut bitmap = self.handle.edit(self.sb.device().read(block.get())?)?;
-        let access = self.handle.access(locked.read_desc(self.sb)?)?;
+        let desc = locked.read_desc(self.sb)?;
+        let made = !locked.desc(geo, &desc)?.block_uninit();
+        let (device, block) = (self.sb.device(), locked.state.block_bitmap);
+        let mut bitmap = if made {
+            self.handle.edit(device.read(block)?)?
+        } else {
+            self.handle.create(device, block)?
+        };
+        let access = self.handle.access(desc)?;
+        before()?;
         let group = locked.number;
         {
             let mut desc = access.open(&mut locked.state.desc).ok_or(EUCLEAN)?;
@@ -187,31 +182,78 @@ impl<'a> Allocation<'a> {
         Ok(())
     }
 
-    /// Frees clusters of one group, of which `run` are in use.
-    fn free_run(&self, group: Group, run: Run) -> Result<(), Fault> {
-        let groups = groups(self.sb)?;
+    /// Frees clusters of one group, which are in use. The blocks `revoked` of them, from the first
+    /// to before the second, were metadata.
+    ///
+    /// Errors: EIO, ENOMEM, and those of a journal that has been given up; nothing has been freed
+    /// then. Damage is reported, and is none.
+    fn free_run(&self, group: Group, run: Run, revoked: (u64, u64)) -> Result<(), Fault> {
         // The memory first: afterwards nothing may fail.
-        let freed = AtCommit::new(Freed { group, run }, GFP_KERNEL)?;
-        {
-            let mut locked = groups.lock(group).ok_or(EUCLEAN)?;
-            let known = locked.map(self.sb).map(|_| ());
-            let result = known
-                .and_then(|()| self.change(&mut locked, |buffers, _| buffers.free_clusters(run)));
-            if let Err(e) = result {
-                return Err(locked.distrust_clusters(e));
-            }
-            let map = locked.map(self.sb)?;
-            if let Err(e) = map.free(run) {
-                // On disk they were in use, in memory they were not: the map is wrong.
-                return Err(locked.distrust_clusters(Corrupt::from(e).into()));
-            }
-            locked.count_clusters(run.len, false);
+        let freed = Freed::new(group, run)?;
+        let mut locked = groups(self.sb)?.lock(group).ok_or(EUCLEAN)?;
+        if !locked.trusts_clusters() {
+            return Ok(());
         }
-        if let Some(at_once) = self.handle.on_commit(freed) {
-            at_once.release(self.sb)?;
+        match self.clear_run(&mut locked, run, revoked) {
+            Ok(()) => {
+                drop(locked);
+                freed::later(self.sb, self.handle, freed);
+                Ok(())
+            }
+            Err(e @ Fault::Corrupt(_)) => {
+                let e = locked.distrust_clusters(e);
+                drop(locked);
+                let _ = e.report(self.sb, 0, "block bitmap");
+                Ok(())
+            }
+            Err(e) => Err(e),
         }
+    }
+
+    fn clear_run(
+        &self,
+        locked: &mut Locked<'_>,
+        run: Run,
+        (first, end): (u64, u64),
+    ) -> Result<(), Fault> {
+        locked.map(self.sb)?;
+        let revoke = || {
+            // What is forgotten is lost, so this comes when nothing else can fail.
+            for block in first..end {
+                self.handle.revoke(self.sb.device(), block)?;
+            }
+            Ok(())
+        };
+        self.change(locked, revoke, |buffers, _| buffers.free_clusters(run))?;
+        let map = locked.map(self.sb)?;
+        // On disk they were in use; if not in memory, the map is wrong.
+        map.free(run).map_err(Corrupt::from)?;
+        locked.count_clusters(run.len, false);
         Ok(())
     }
+}
+
+/// The blocks at the end of the run of `len` (> 0) from `start` that are freed at once: those of
+/// one group, and of metadata no more than are counted with, but whole clusters. The group, its
+/// clusters that they touch, and the first of them.
+fn at_once(geo: &Geometry, start: FsBlock, len: u32, was: Was) -> Option<(Group, Run, FsBlock)> {
+    let last = start.checked_add(u64::from(len).saturating_sub(1))?;
+    let (group, end) = cluster_of(geo, last);
+    let (first_group, mut from) = cluster_of(geo, start);
+    if first_group != group {
+        from = 0;
+    }
+    let most = last.get().checked_sub(METADATA_AT_ONCE.into());
+    if let Some(too_many) = most.filter(|_| was == Was::Metadata) {
+        let (in_group, cluster) = cluster_of(geo, FsBlock::new(too_many));
+        if in_group == group {
+            // The whole cluster would be too much.
+            from = from.max(cluster.saturating_add(1)).min(end);
+        }
+    }
+    let first = first_block_of(geo, group, from).max(start);
+    let run = Run::new(from, end.saturating_sub(from).saturating_add(1));
+    Some((group, run, first))
 }
 
 impl Blocks for Allocation<'_> {
@@ -223,164 +265,29 @@ impl Blocks for Allocation<'_> {
 
     fn give_back(&self, block: FsBlock) {
         // In the transaction that took it: whoever replays that sees neither.
-        if let Err(e) = self.free(block, 1, Was::Data) {
-            let _ = e.report(self.sb, 0, "block bitmap");
+        if self.free(block, 1, Was::Data).is_err() {
+            // The journal has been given up, or the block is lost until e2fsck finds it.
             return;
         }
-        self.lost.set(self.lost.get().saturating_sub(1));
-        self.got.set(self.got.get().saturating_sub(1));
+        let blocks = self.blocks_of(1);
+        self.lost.set(self.lost.get().saturating_sub(blocks));
+        self.got.set(self.got.get().saturating_sub(blocks));
     }
 
+    /// Frees whole clusters: all those that have blocks of the run. Where the rest of one stays in
+    /// use, it is for the caller to leave it out.
     fn free(&self, start: FsBlock, len: u32, was: Was) -> Result<u32, Fault> {
         let geo = &self.sb.info().geometry;
-        let last = start
-            .checked_add(u64::from(len).saturating_sub(1))
-            .ok_or(EUCLEAN)?;
-        // One group at a time, from the end.
-        let (group, end) = cluster_of(geo, last);
-        let (first_group, first) = cluster_of(geo, start);
-        let from = if first_group == group { first } else { 0 };
-        let begin = first_block_of(geo, group, from).get().max(start.get());
-        let blocks = last.get().saturating_sub(begin).saturating_add(1);
-        let run = Run::new(from, end.saturating_sub(from).saturating_add(1));
-        if was == Was::Metadata {
-            for n in 0..blocks {
-                let block = begin.saturating_add(n);
-                self.handle.revoke(self.sb.device(), block)?;
-            }
-        }
-        self.free_run(group, run)?;
-        self.lost.set(self.lost.get().saturating_add(blocks));
+        let (group, run, first) = at_once(geo, start, len, was).ok_or(EUCLEAN)?;
+        let end = start.get().saturating_add(len.into());
+        let blocks = end.saturating_sub(first.get());
+        let revoked = match was {
+            Was::Metadata => (first.get(), end),
+            Was::Data => (0, 0),
+        };
+        self.free_run(group, run, revoked)?;
+        let lost = self.blocks_of(run.len);
+        self.lost.set(self.lost.get().saturating_add(lost));
         Ok(u32::try_from(blocks).unwrap_or(len))
     }
-}
-
-/// Takes an inode into use, for a directory or something else, near `parent`. `hash` spreads
-/// directories (a hash of the name).
-///
-/// May sleep. Errors: ENOSPC when there is none; EIO, and those of a journal that has been given up.
-pub(crate) fn take_inode(
-    sb: &Sb,
-    handle: &Handle<'_>,
-    parent: &Parent,
-    is_dir: bool,
-    hash: u32,
-) -> Result<Ino, Fault> {
-    let groups = groups(sb)?;
-    let geo = &sb.info().geometry;
-    let totals = groups.totals();
-    let mut next = if is_dir {
-        orlov::place_directory(geo, groups, &totals, parent, hash)
-    } else {
-        orlov::place_file(geo, groups, &totals, parent)
-    };
-    // Each turn but the first goes one group on.
-    for _ in 0..=geo.groups_count() {
-        let Some(number) = next else {
-            break;
-        };
-        if groups.free_inodes(number) != 0 {
-            let mut locked = groups.lock(number).ok_or(EUCLEAN)?;
-            match take_inode_of(sb, handle, &mut locked, is_dir) {
-                Ok(Some(ino)) => return Ok(ino),
-                Ok(None) => {}
-                Err(Fault::Errno(e)) if e == ENOSPC => {}
-                Err(e @ Fault::Corrupt(_)) => {
-                    let e = locked.distrust_inodes(e);
-                    drop(locked);
-                    let _ = e.report(sb, 0, "inode bitmap");
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        next = orlov::next_group(geo, groups, number);
-    }
-    Err(ENOSPC.into())
-}
-
-fn take_inode_of(
-    sb: &Sb,
-    handle: &Handle<'_>,
-    locked: &mut Locked<'_>,
-    is_dir: bool,
-) -> Result<Option<Ino>, Fault> {
-    let known = locked.inode_bitmap(sb)?;
-    let number = locked.number;
-    let found = locked.with_desc(sb, |geo, desc| {
-        let bytes = known.as_deref().unwrap_or(&[]);
-        let index = find_free_inode(geo, number, desc, bytes, 0);
-        Ok(index.map(|index| (index, desc.inode_bitmap())))
-    })?;
-    let Some((index, block)) = found else {
-        return Ok(None);
-    };
-    let buffer = match known {
-        Some(buffer) => buffer,
-        None => sb.device().read(block.get())?,
-    };
-    let geo = &sb.info().geometry;
-    change_inodes(sb, handle, locked, buffer, |buffers| {
-        buffers.init_inodes()?;
-        buffers.take_inode(index, is_dir)
-    })?;
-    locked.count_inode(is_dir, true);
-    Ok(geo.ino_at(number, index))
-}
-
-/// Frees an inode's number.
-///
-/// May sleep. Errors: EUCLEAN (reported) when it is not in use, EIO, and those of a journal that
-/// has been given up; nothing has changed then.
-pub(crate) fn free_inode(sb: &Sb, handle: &Handle<'_>, ino: Ino, is_dir: bool) -> Result {
-    let result = try_free_inode(sb, handle, ino, is_dir);
-    result.map_err(|e| e.report(sb, ino.get().into(), "inode bitmap"))
-}
-
-fn try_free_inode(sb: &Sb, handle: &Handle<'_>, ino: Ino, is_dir: bool) -> Result<(), Fault> {
-    let groups = groups(sb)?;
-    let geo = &sb.info().geometry;
-    let number = geo.inode_location(ino).group;
-    let per_group = geo.inodes_per_group().get();
-    let index = ino
-        .get()
-        .wrapping_sub(1)
-        .checked_rem(per_group)
-        .ok_or(EUCLEAN)?;
-    let mut locked = groups.lock(number).ok_or(EUCLEAN)?;
-    let Some(buffer) = locked.inode_bitmap(sb)? else {
-        return Err(Corrupt::from(crate::ondisk::group::GroupError::BitsClear).into());
-    };
-    let freed = change_inodes(sb, handle, &mut locked, buffer, |buffers| {
-        buffers.free_inode(index, is_dir)
-    });
-    freed.map_err(|e| locked.distrust_inodes(e))?;
-    locked.count_inode(is_dir, false);
-    Ok(())
-}
-
-/// Changes the inode bitmap, in `buffer`, and the descriptor of a group. An error means that
-/// nothing has.
-fn change_inodes<'h>(
-    sb: &'h Sb,
-    handle: &'h Handle<'_>,
-    locked: &mut Locked<'_>,
-    buffer: crate::linux::buffer::Buffer<'h>,
-    f: impl FnOnce(&mut GroupBuffers<'_>) -> Result<(), crate::ondisk::group::GroupError>,
-) -> Result<(), Fault> {
-    let mut bitmap = handle.edit(buffer)?;
-    let access = handle.access(locked.read_desc(sb)?)?;
-    let group = locked.number;
-    {
-        let mut desc = access.open(&mut locked.state.desc).ok_or(EUCLEAN)?;
-        let mut buffers = GroupBuffers {
-            geo: &sb.info().geometry,
-            group,
-            desc: &mut desc,
-            bitmap: &mut bitmap,
-        };
-        f(&mut buffers).map_err(Corrupt::from)?;
-    }
-    bitmap.dirty_as(crate::linux::buffer::Verified::InodeBitmap, None);
-    access.dirty();
-    Ok(())
 }

@@ -21,7 +21,7 @@ use crate::{
     engine::{
         alloc::{
             index, metadata,
-            orlov::{GroupStats, Totals},
+            orlov::{FlexStats, GroupStats, Totals},
             runs, GroupIndex, GroupMap, Run,
         },
         source::BlockSource,
@@ -29,14 +29,15 @@ use crate::{
     linux::{
         buffer::{Buffer, Verified},
         jbd2::SlotKey,
+        nofs::NoFs,
         percpu::PercpuCounter,
     },
     ondisk::{
-        group::{self, GroupDesc, GroupError},
-        Corrupt, Geometry, Group,
+        group::{GroupDesc, GroupError},
+        Corrupt, FsBlock, Geometry, Group,
     },
 };
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use kernel::{
     alloc::flags::__GFP_NOWARN,
     new_mutex,
@@ -51,6 +52,10 @@ const BATCH: i32 = 32;
 pub(crate) struct Groups {
     groups: KVVec<Pin<KBox<Mutex<State>>>>,
     counts: KVVec<Counts>,
+    /// log2 of the groups in a flex group.
+    flex_bits: u32,
+    /// Sums over each flex group; none where a flex group is a group.
+    flex: KVVec<FlexCounts>,
     /// The longest free run of each group.
     runs: GroupIndex<KVVec<AtomicU32>>,
     /// Free clusters on disk (those in flight included, those pending as well).
@@ -69,10 +74,24 @@ struct Counts {
     used_dirs: AtomicU32,
 }
 
+/// The same of a flex group, whose groups change it under their own locks.
+#[derive(Default)]
+struct FlexCounts {
+    free_clusters: AtomicU64,
+    free_inodes: AtomicU32,
+    used_dirs: AtomicU32,
+}
+
 /// What a group's lock protects, its bitmaps and its descriptor on disk included.
 pub(crate) struct State {
     /// Where the descriptor is.
     pub(crate) desc: SlotKey,
+    /// The blocks of the block bitmap and of the inode bitmap.
+    pub(crate) block_bitmap: u64,
+    /// See `block_bitmap`.
+    pub(crate) inode_bitmap: u64,
+    /// No inode of the group before this one is free, as numbers in the group go.
+    pub(crate) first_inode: u32,
     map: Option<GroupMap<KVVec<u64>>>,
     /// The block bitmap is damaged, or the descriptor.
     bad_clusters: bool,
@@ -113,6 +132,9 @@ impl Groups {
                 .map_err(|_| ENOMEM)?;
             let state = State {
                 desc: SlotKey::new(block.get(), offset, geo.desc_size().into()),
+                block_bitmap: 0,
+                inode_bitmap: 0,
+                first_inode: 0,
                 map: None,
                 bad_clusters: false,
                 bad_inodes: false,
@@ -121,10 +143,22 @@ impl Groups {
             groups.push_within_capacity(state).map_err(|_| ENOMEM)?;
             crate::linux::sched::relax()?;
         }
+        let flex_bits = geo.flex_bits();
+        let flex_count = match flex_bits {
+            0 => 0,
+            bits => (count.saturating_sub(1).wrapping_shr(bits) as usize).saturating_add(1),
+        };
+        let mut flex = KVVec::with_capacity(flex_count, flags)?;
+        for _ in 0..flex_count {
+            flex.push_within_capacity(FlexCounts::default())
+                .map_err(|_| ENOMEM)?;
+        }
         let counter = || KBox::pin_init(PercpuCounter::new(0, BATCH), GFP_KERNEL);
         let groups = Self {
             groups,
             counts,
+            flex_bits,
+            flex,
             runs,
             free_clusters: counter()?,
             free_inodes: counter()?,
@@ -141,6 +175,11 @@ impl Groups {
     pub(crate) fn reload(&self, sb: &Sb) -> Result {
         let geo = &sb.info().geometry;
         let (mut clusters, mut inodes, mut dirs) = (0i64, 0i64, 0i64);
+        for flex in self.flex.iter() {
+            flex.free_clusters.store(0, Relaxed);
+            flex.free_inodes.store(0, Relaxed);
+            flex.used_dirs.store(0, Relaxed);
+        }
         for number in 0..geo.groups_count() {
             let group = Group::new(number);
             let mut locked = self.lock(group).ok_or(EUCLEAN)?;
@@ -156,8 +195,18 @@ impl Groups {
                 counts.free_inodes.store(parsed.free_inodes(), Relaxed);
                 counts.used_dirs.store(parsed.used_dirs(), Relaxed);
             }
+            if let Some(flex) = self.flex_counts(group) {
+                flex.free_clusters
+                    .fetch_add(parsed.free_clusters().into(), Relaxed);
+                flex.free_inodes.fetch_add(parsed.free_inodes(), Relaxed);
+                flex.used_dirs.fetch_add(parsed.used_dirs(), Relaxed);
+            }
             // A guess until the bitmap has been read: it could be all in one piece.
             let longest = parsed.free_clusters();
+            let (block_bitmap, inode_bitmap) = (parsed.block_bitmap(), parsed.inode_bitmap());
+            locked.state.block_bitmap = block_bitmap.get();
+            locked.state.inode_bitmap = inode_bitmap.get();
+            locked.state.first_inode = 0;
             locked.state.bad_clusters = false;
             locked.state.bad_inodes = false;
             if locked.state.map.as_ref().is_some_and(|map| map.is_idle()) {
@@ -202,6 +251,45 @@ impl Groups {
     fn counts(&self, group: Group) -> Option<&Counts> {
         self.counts.get(group.get() as usize)
     }
+
+    fn flex_counts(&self, group: Group) -> Option<&FlexCounts> {
+        let flex = group.get().wrapping_shr(self.flex_bits);
+        self.flex.get(flex as usize)
+    }
+
+    /// The free clusters of a group on disk change by `n`.
+    fn change_clusters(&self, group: Group, n: u32, less: bool) {
+        if let Some(counts) = self.counts(group) {
+            change(&counts.free_clusters, n, less);
+        }
+        if let Some(flex) = self.flex_counts(group) {
+            let n = u64::from(n);
+            let by = if less { n.wrapping_neg() } else { n };
+            flex.free_clusters.fetch_add(by, Relaxed);
+        }
+    }
+
+    /// The free inodes of a group change by `n`.
+    fn change_inodes(&self, group: Group, n: u32, less: bool) {
+        if let Some(counts) = self.counts(group) {
+            change(&counts.free_inodes, n, less);
+        }
+        if let Some(flex) = self.flex_counts(group) {
+            let by = if less { n.wrapping_neg() } else { n };
+            flex.free_inodes.fetch_add(by, Relaxed);
+        }
+    }
+
+    /// A group has a directory more or `less`.
+    fn change_dirs(&self, group: Group, less: bool) {
+        if let Some(counts) = self.counts(group) {
+            change(&counts.used_dirs, 1, less);
+        }
+        if let Some(flex) = self.flex_counts(group) {
+            let by = if less { 1u32.wrapping_neg() } else { 1 };
+            flex.used_dirs.fetch_add(by, Relaxed);
+        }
+    }
 }
 
 impl GroupStats for Groups {
@@ -218,6 +306,21 @@ impl GroupStats for Groups {
     fn used_dirs(&self, group: Group) -> u32 {
         self.counts(group).map_or(0, |c| c.used_dirs.load(Relaxed))
     }
+
+    fn flex(&self, _geo: &Geometry, group: Group) -> FlexStats {
+        match self.flex_counts(group) {
+            Some(flex) => FlexStats {
+                free_inodes: flex.free_inodes.load(Relaxed).into(),
+                free_clusters: flex.free_clusters.load(Relaxed),
+                used_dirs: flex.used_dirs.load(Relaxed).into(),
+            },
+            None => FlexStats {
+                free_inodes: self.free_inodes(group).into(),
+                free_clusters: self.free_clusters(group).into(),
+                used_dirs: self.used_dirs(group).into(),
+            },
+        }
+    }
 }
 
 impl Locked<'_> {
@@ -228,19 +331,16 @@ impl Locked<'_> {
         sb.device().read(self.state.desc.block())
     }
 
-    /// Runs `f` with the descriptor.
+    /// The descriptor in its block.
     ///
-    /// Errors: those of reading and parsing it, and of `f`.
-    pub(crate) fn with_desc<R>(
-        &self,
-        sb: &Sb,
-        f: impl FnOnce(&Geometry, &GroupDesc<'_>) -> Result<R, Fault>,
-    ) -> Result<R, Fault> {
-        let geo = &sb.info().geometry;
-        let buffer = self.read_desc(sb)?;
-        let bytes = self.state.desc.read(&buffer).ok_or(EUCLEAN)?;
-        let desc = GroupDesc::parse(geo, self.number, bytes).map_err(Corrupt::from)?;
-        f(geo, &desc)
+    /// Errors: corruption.
+    pub(crate) fn desc<'d>(
+        &'d self,
+        geo: &Geometry,
+        buffer: &'d Buffer<'_>,
+    ) -> Result<GroupDesc<'d>, Fault> {
+        let bytes = self.state.desc.read(buffer).ok_or(EUCLEAN)?;
+        Ok(GroupDesc::parse(geo, self.number, bytes).map_err(Corrupt::from)?)
     }
 
     /// The map of the group's clusters; built from the bitmap when it is first asked for. May
@@ -265,52 +365,56 @@ impl Locked<'_> {
     }
 
     fn build_map(&self, sb: &Sb) -> Result<GroupMap<KVVec<u64>>, Fault> {
-        let zones = &sb.info().zones;
-        let words = runs::storage_len(sb.info().geometry.clusters_per_group().get());
-        // In a handle, where memory is NOFS by itself.
-        let mut storage = KVVec::with_capacity(words, GFP_KERNEL).map_err(Error::from)?;
-        for _ in 0..words {
-            storage.push_within_capacity(0u64).map_err(|_| ENOMEM)?;
-        }
-        self.with_desc(sb, |geo, desc| {
-            let bitmap = if desc.block_uninit() {
-                None
-            } else {
-                let verify = |bytes: &[u8]| {
-                    metadata::verify_block_bitmap(geo, self.number, desc, zones, bytes)
-                        .map_err(Corrupt::from)
-                };
-                // Whenever a map is built the bitmap is verified, whether or not its block has
-                // stayed in memory: it is the map that is trusted from then on.
-                let buffer = sb.device().read(desc.block_bitmap().get())?;
-                verify(&buffer)?;
-                Some(buffer)
-            };
-            let bytes = bitmap.as_deref().unwrap_or(&[]);
-            let map = GroupMap::build(storage, geo, self.number, desc, bytes, zones);
-            Ok(map.map_err(Corrupt::from)?)
-        })
+        let info = sb.info();
+        let (geo, zones) = (&info.geometry, &info.zones);
+        let words = runs::storage_len(geo.clusters_per_group().get());
+        // Also outside of a handle: under the group's lock nothing may wait for a file system.
+        let _nofs = NoFs::new();
+        let storage = KVVec::from_elem(0u64, words, GFP_KERNEL).map_err(Error::from)?;
+        let buffer = self.read_desc(sb)?;
+        let desc = self.desc(geo, &buffer)?;
+        let bitmap = if desc.block_uninit() {
+            None
+        } else {
+            // Whenever a map is built the bitmap is verified, whether or not its block has
+            // stayed in memory: it is the map that is trusted from then on.
+            let bitmap = sb.device().read(self.state.block_bitmap)?;
+            metadata::verify_block_bitmap(geo, self.number, &desc, zones, &bitmap)
+                .map_err(Corrupt::from)?;
+            Some(bitmap)
+        };
+        let bytes = bitmap.as_deref().unwrap_or(&[]);
+        let map = GroupMap::build(storage, geo, self.number, &desc, bytes, zones);
+        Ok(map.map_err(Corrupt::from)?)
     }
 
-    /// The block of the inode bitmap, verified unless it was never written; `None` then.
+    /// Whether clusters of the group may be taken and freed.
+    pub(crate) fn trusts_clusters(&self) -> bool {
+        !self.state.bad_clusters
+    }
+
+    /// Whether inodes of the group may be taken and freed.
+    pub(crate) fn trusts_inodes(&self) -> bool {
+        !self.state.bad_inodes
+    }
+
+    /// The block of the inode bitmap, verified; `None` if `desc` says that it was never written.
     ///
-    /// Errors: corruption, which takes the group out of use for inodes; ENOSPC after that; EIO.
-    pub(crate) fn inode_bitmap<'s>(&mut self, sb: &'s Sb) -> Result<Option<Buffer<'s>>, Fault> {
-        if self.state.bad_inodes {
-            return Err(ENOSPC.into());
+    /// Errors: corruption, EIO.
+    pub(crate) fn inode_bitmap<'s>(
+        &self,
+        sb: &'s Sb,
+        desc: &GroupDesc<'_>,
+    ) -> Result<Option<Buffer<'s>>, Fault> {
+        if desc.inode_uninit() {
+            return Ok(None);
         }
-        let read = self.with_desc(sb, |geo, desc| {
-            if desc.inode_uninit() {
-                return Ok(None);
-            }
-            let meta = Meta::new(sb, Verified::InodeBitmap);
-            let buffer = meta.read(desc.inode_bitmap(), |bytes| {
-                desc.verify_inode_bitmap(geo, bytes)?;
-                Ok(group::verify_padding(geo, self.number, bytes)?)
-            })?;
-            Ok(Some(buffer))
-        });
-        read.map_err(|e| self.distrust_inodes(e))
+        let geo = &sb.info().geometry;
+        let meta = Meta::new(sb, Verified::InodeBitmap);
+        let block = FsBlock::new(self.state.inode_bitmap);
+        // Padding is not looked at: nobody searches there, and tools differ.
+        let buffer = meta.read(block, |bytes| Ok(desc.verify_inode_bitmap(geo, bytes)?))?;
+        Ok(Some(buffer))
     }
 
     /// If `e` is corruption: no cluster of the group is allocated any more.
@@ -319,10 +423,9 @@ impl Locked<'_> {
         if let Fault::Corrupt(_) = e {
             self.state.bad_clusters = true;
             self.groups.runs.set(self.number, 0);
-            if let Some(counts) = self.groups.counts(self.number) {
-                let lost = counts.free_clusters.swap(0, Relaxed);
-                self.groups.free_clusters.sub(lost.into());
-            }
+            let lost = self.groups.free_clusters(self.number);
+            self.groups.change_clusters(self.number, lost, true);
+            self.groups.free_clusters.sub(lost.into());
         }
         e
     }
@@ -332,10 +435,9 @@ impl Locked<'_> {
     pub(crate) fn distrust_inodes(&mut self, e: Fault) -> Fault {
         if let Fault::Corrupt(_) = e {
             self.state.bad_inodes = true;
-            if let Some(counts) = self.groups.counts(self.number) {
-                let lost = counts.free_inodes.swap(0, Relaxed);
-                self.groups.free_inodes.sub(lost.into());
-            }
+            let lost = self.groups.free_inodes(self.number);
+            self.groups.change_inodes(self.number, lost, true);
+            self.groups.free_inodes.sub(lost.into());
         }
         e
     }
@@ -347,28 +449,23 @@ impl Locked<'_> {
         self.groups.runs.set(self.number, longest);
     }
 
-    /// Counts clusters that have been taken (`taken`) or freed on disk.
+    /// Counts clusters that have been taken (`taken`) or freed on disk, in a group that is in use.
     pub(crate) fn count_clusters(&self, n: u32, taken: bool) {
-        if let Some(counts) = self.groups.counts(self.number) {
-            change(&counts.free_clusters, n, taken);
-        }
+        self.groups.change_clusters(self.number, n, taken);
         if taken {
             self.groups.free_clusters.sub(n.into());
-        } else if !self.state.bad_clusters {
+        } else {
             self.groups.free_clusters.add(n.into());
         }
     }
 
-    /// Counts an inode that has been taken (`taken`) or freed on disk.
+    /// Counts an inode that has been taken (`taken`) or freed on disk, in a group that is in use.
     pub(crate) fn count_inode(&self, is_dir: bool, taken: bool) {
-        let Some(counts) = self.groups.counts(self.number) else {
-            return;
-        };
-        change(&counts.free_inodes, 1, taken);
+        self.groups.change_inodes(self.number, 1, taken);
         let by = if taken { -1 } else { 1 };
         self.groups.free_inodes.add(by);
         if is_dir {
-            change(&counts.used_dirs, 1, !taken);
+            self.groups.change_dirs(self.number, !taken);
             self.groups.used_dirs.sub(by);
         }
     }

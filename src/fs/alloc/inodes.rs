@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking and freeing inodes in a transaction.
+//!
+//! Which group an inode goes to is `engine::alloc::orlov`'s choice; within the group it is the
+//! lowest that is free, which keeps the part of the table that was never used large, and the
+//! inodes of files that are made together in the same blocks.
+//!
+//! Locking: as in [`super`].
+
+use super::groups;
+use crate::{
+    engine::alloc::{
+        disk::GroupBuffers,
+        inode_bits::find_free_inode,
+        orlov::{self, GroupStats, Parent},
+    },
+    fs::{fault::Fault, groups::Locked, tx::Handle, Sb},
+    linux::buffer::{Buffer, Verified},
+    ondisk::{
+        group::{GroupDesc, GroupError},
+        Corrupt, Geometry, Ino,
+    },
+};
+use kernel::prelude::*;
+
+/// Takes an inode into use, for a directory or something else, near `parent`. `hash` spreads
+/// directories (a hash of the name).
+///
+/// May sleep. Errors: ENOSPC when there is none; EIO, and those of a journal that has been given up.
+pub(crate) fn take_inode(
+    sb: &Sb,
+    handle: &Handle<'_>,
+    parent: &Parent,
+    is_dir: bool,
+    hash: u32,
+) -> Result<Ino, Fault> {
+    let groups = groups(sb)?;
+    let geo = &sb.info().geometry;
+    let totals = groups.totals();
+    let mut next = if is_dir {
+        orlov::place_directory(geo, groups, &totals, parent, hash)
+    } else {
+        orlov::place_file(geo, groups, &totals, parent)
+    };
+    // Each turn but the first goes one group on.
+    for _ in 0..=geo.groups_count() {
+        let Some(number) = next else {
+            break;
+        };
+        if groups.free_inodes(number) != 0 {
+            let mut locked = groups.lock(number).ok_or(EUCLEAN)?;
+            match take_from(sb, handle, &mut locked, is_dir) {
+                Ok(Some(ino)) => return Ok(ino),
+                Ok(None) => {}
+                Err(e @ Fault::Corrupt(_)) => {
+                    let e = locked.distrust_inodes(e);
+                    drop(locked);
+                    let _ = e.report(sb, 0, "inode bitmap");
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        next = orlov::next_group(geo, groups, number);
+    }
+    Err(ENOSPC.into())
+}
+
+/// Takes an inode of a group; `None` if there is none.
+fn take_from(
+    sb: &Sb,
+    handle: &Handle<'_>,
+    locked: &mut Locked<'_>,
+    is_dir: bool,
+) -> Result<Option<Ino>, Fault> {
+    if !locked.trusts_inodes() {
+        return Ok(None);
+    }
+    let geo = &sb.info().geometry;
+    let number = locked.number;
+    let desc = locked.read_desc(sb)?;
+    let (index, bitmap) = {
+        let desc = locked.desc(geo, &desc)?;
+        let bitmap = locked.inode_bitmap(sb, &desc)?;
+        let bytes = bitmap.as_deref().unwrap_or(&[]);
+        let from = locked.state.first_inode;
+        let found = find_free_inode(geo, number, &desc, bytes, from);
+        let Some(index) = found else {
+            locked.state.first_inode = geo.inodes_per_group().get();
+            return Ok(None);
+        };
+        (index, bitmap)
+    };
+    change(sb, handle, locked, desc, bitmap, |buffers| {
+        buffers.init_inodes()?;
+        buffers.take_inode(index, is_dir)
+    })?;
+    locked.state.first_inode = index.saturating_add(1);
+    locked.count_inode(is_dir, true);
+    Ok(geo.ino_at(number, index))
+}
+
+/// Frees an inode's number. In a group that is damaged it is lost until e2fsck has repaired that.
+///
+/// May sleep. Errors: EIO, and those of a journal that has been given up; nothing has changed then.
+/// Damage is reported, and is none.
+pub(crate) fn free_inode(sb: &Sb, handle: &Handle<'_>, ino: Ino, is_dir: bool) -> Result {
+    let geo = &sb.info().geometry;
+    let number = geo.inode_location(ino).group;
+    let mut locked = groups(sb)?.lock(number).ok_or(EUCLEAN)?;
+    if !locked.trusts_inodes() {
+        return Ok(());
+    }
+    match clear(sb, handle, &mut locked, ino, is_dir) {
+        Ok(()) => Ok(()),
+        Err(Fault::Errno(e)) => Err(e),
+        Err(e) => {
+            let e = locked.distrust_inodes(e);
+            drop(locked);
+            let _ = e.report(sb, ino.get().into(), "inode bitmap");
+            Ok(())
+        }
+    }
+}
+
+fn clear(
+    sb: &Sb,
+    handle: &Handle<'_>,
+    locked: &mut Locked<'_>,
+    ino: Ino,
+    is_dir: bool,
+) -> Result<(), Fault> {
+    let geo = &sb.info().geometry;
+    let index = index_of(geo, ino).ok_or(EUCLEAN)?;
+    let desc = locked.read_desc(sb)?;
+    let bitmap = {
+        let parsed: GroupDesc<'_> = locked.desc(geo, &desc)?;
+        locked.inode_bitmap(sb, &parsed)?
+    };
+    // Where none was ever in use, this one is not.
+    let bitmap = bitmap.ok_or_else(|| damage(GroupError::BitsClear))?;
+    change(sb, handle, locked, desc, Some(bitmap), |buffers| {
+        buffers.free_inode(index, is_dir)
+    })?;
+    locked.state.first_inode = locked.state.first_inode.min(index);
+    locked.count_inode(is_dir, false);
+    Ok(())
+}
+
+/// The number of an inode within its group.
+fn index_of(geo: &Geometry, ino: Ino) -> Option<u32> {
+    let before = ino.get().checked_sub(1)?;
+    before.checked_rem(geo.inodes_per_group().get())
+}
+
+#[cold]
+fn damage(e: GroupError) -> Fault {
+    Corrupt::from(e).into()
+}
+
+/// Changes the inode bitmap (`None` for one that is to be made) and the descriptor, in `desc`, of a
+/// group. An error means that nothing has changed.
+fn change(
+    sb: &Sb,
+    handle: &Handle<'_>,
+    locked: &mut Locked<'_>,
+    desc: Buffer<'_>,
+    bitmap: Option<Buffer<'_>>,
+    f: impl FnOnce(&mut GroupBuffers<'_>) -> Result<(), GroupError>,
+) -> Result<(), Fault> {
+    let mut bitmap = match bitmap {
+        Some(bitmap) => handle.edit(bitmap)?,
+        None => handle.create(sb.device(), locked.state.inode_bitmap)?,
+    };
+    let access = handle.access(desc)?;
+    let group = locked.number;
+    {
+        let mut desc = access.open(&mut locked.state.desc).ok_or(EUCLEAN)?;
+        let mut buffers = GroupBuffers {
+            geo: &sb.info().geometry,
+            group,
+            desc: &mut desc,
+            bitmap: &mut bitmap,
+        };
+        f(&mut buffers).map_err(Corrupt::from)?;
+    }
+    bitmap.dirty_as(Verified::InodeBitmap, None);
+    access.dirty();
+    Ok(())
+}
