@@ -35,8 +35,9 @@ use kernel::prelude::*;
 const MAX_RANGES: u32 = 1 << 16;
 
 impl InodeInfo {
+    /// What is known of the inode's map.
     #[inline]
-    fn extent_map(&self) -> ExtentMap<'_, RangeTree> {
+    pub(super) fn extent_map(&self) -> ExtentMap<'_, RangeTree> {
         ExtentMap::new(&self.map, &self.store)
     }
 }
@@ -141,6 +142,13 @@ pub(crate) fn precache(inode: &VfsInode) -> Result {
         crate::linux::sched::relax()?;
     }
     Ok(())
+}
+
+/// Forgets what is known of the map of `inode`. Takes `data_sem`.
+pub(crate) fn forget_all(inode: &VfsInode) {
+    let info = inode.data();
+    let _lock = info.data_sem.write();
+    info.seq.write(|| info.extent_map().clear());
 }
 
 /// Gives back the memory of an inode's cache: it is being evicted.

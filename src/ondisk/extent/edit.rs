@@ -26,6 +26,16 @@ const _: () = assert!(size_of::<Entry>() == size_of::<RawIndex>());
 pub const ROOT_CAPACITY: u16 = 4;
 const _: () = assert!(ROOT_SIZE == size_of::<RawHeader>() + 12 * ROOT_CAPACITY as usize);
 
+/// The root of a file without blocks, for a new inode.
+pub const EMPTY_ROOT: [u8; super::ROOT_SIZE] = {
+    let mut root = [0; super::ROOT_SIZE];
+    let [a, b, _, _, c, ..] = &mut root;
+    [*a, *b] = super::MAGIC.to_le_bytes();
+    // Fits a byte.
+    *c = ROOT_CAPACITY as u8;
+    root
+};
+
 /// The least capacity with which nodes can be made: what the root holds, and the two entries that
 /// a change can add at most, fit one node, so that growing in depth never splits at once.
 pub const MIN_CAPACITY: u16 = ROOT_CAPACITY + 2;
