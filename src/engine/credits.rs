@@ -96,7 +96,7 @@ pub enum Op {
         to: Map,
     },
     /// A name moves to a directory with this map, and a whiteout stays in its place.
-    RenameWhiteout(Map),
+    RenameWhiteout(Map, Initial),
     /// Two names are exchanged.
     Exchange,
     /// Owner, mode or times change.
@@ -304,11 +304,11 @@ impl Shape {
             // been counted with it: nothing is freed on top but what it has added.
             Op::Rename { from, to } => join(&[self.rename(to), self.name_removed(from)]),
             // The whiteout's entry is what the old name's is changed to.
-            Op::RenameWhiteout(to) => join(&[
+            Op::RenameWhiteout(to, initial) => join(&[
                 self.rename(to),
                 change(dir_edit::REPLACE_CHANGES),
                 change(INODE),
-                self.new_inode(Initial::InBody),
+                self.new_inode(initial),
             ]),
             // Per name: its entry, its directory's inode, its own (times), and if that is a
             // directory its first block (`..`).
@@ -551,7 +551,7 @@ mod tests {
             Op::Unlink(map),
             Op::Rmdir(map),
             Op::Rename { from: map, to: map },
-            Op::RenameWhiteout(map),
+            Op::RenameWhiteout(map, Initial::Block),
             Op::Exchange,
             Op::SetAttr,
             Op::SetSize,
@@ -601,7 +601,10 @@ mod tests {
             (Op::Unlink(indirect), (8 + 3 + 6, 4)),
             (rename(flat, flat), (13 + 6 + 2 + 1 + 1, 4)),
             (rename(one, flat), (13 + 11 + 2 + 1 + 1, 6)),
-            (Op::RenameWhiteout(flat), (13 + 2 + 2 + 1 + 1 + 3, 3)),
+            (
+                Op::RenameWhiteout(flat, Initial::InBody),
+                (13 + 2 + 2 + 1 + 1 + 3, 3),
+            ),
             (Op::Exchange, (8, 0)),
             (
                 Op::SetXattr {

@@ -10,7 +10,7 @@ use super::{
     file::{self, File},
     fileattr,
     inode::{iget, number, with_inline},
-    map, setattr, vec, Rext4Fs, VfsInode,
+    map, namei, rename, setattr, vec, Rext4Fs, VfsInode,
 };
 use crate::{
     engine::{
@@ -24,12 +24,14 @@ use crate::{
     linux::{
         acl::{AclKind, PosixAcl},
         buffer::{Buffer, Verified},
+        dentry::{Dentry, Instantiated, Negative},
         dir::{DirContext, DirOps},
         fiemap::FiemapInfo,
         file::FileOps as _,
         fileattr::FileAttr,
         idmap::Idmap,
         inode_ops::InodeOps,
+        namei_ops::{Rename, Tmpfile},
         setattr::SetAttr,
         stat::KStat,
         super_block::{message, Level},
@@ -47,6 +49,14 @@ use kernel::{prelude::*, sync::aref::ARef};
 /// The blocks of one directory.
 pub(super) struct Blocks<'a> {
     dir: &'a VfsInode,
+}
+
+impl<'a> Blocks<'a> {
+    /// Those of `dir`.
+    #[inline]
+    pub(super) fn new(dir: &'a VfsInode) -> Self {
+        Self { dir }
+    }
 }
 
 impl<'a> DirBlocks for Blocks<'a> {
@@ -198,6 +208,72 @@ impl InodeOps for DirInode {
 
     fn setattr(attr: &mut SetAttr<'_, Rext4Fs>) -> Result {
         setattr::setattr::<Self>(attr)
+    }
+
+    fn create<'a>(
+        idmap: Idmap<'_>,
+        dir: &VfsInode,
+        name: Negative<'a, Rext4Fs>,
+        mode: u16,
+    ) -> Result<Instantiated<'a>> {
+        namei::create(idmap, dir, name, mode)
+    }
+
+    fn link<'a>(
+        inode: &VfsInode,
+        dir: &VfsInode,
+        name: Negative<'a, Rext4Fs>,
+    ) -> Result<Instantiated<'a>> {
+        namei::link(inode, dir, name)
+    }
+
+    fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -> Result {
+        namei::unlink(dir, name, inode)
+    }
+
+    fn symlink<'a>(
+        idmap: Idmap<'_>,
+        dir: &VfsInode,
+        name: Negative<'a, Rext4Fs>,
+        target: &[u8],
+    ) -> Result<Instantiated<'a>> {
+        namei::symlink(idmap, dir, name, target)
+    }
+
+    fn mkdir<'a>(
+        idmap: Idmap<'_>,
+        dir: &VfsInode,
+        name: Negative<'a, Rext4Fs>,
+        mode: u16,
+    ) -> Result<Instantiated<'a>> {
+        namei::mkdir(idmap, dir, name, mode)
+    }
+
+    fn rmdir(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -> Result {
+        namei::rmdir(dir, name, inode)
+    }
+
+    fn mknod<'a>(
+        idmap: Idmap<'_>,
+        dir: &VfsInode,
+        name: Negative<'a, Rext4Fs>,
+        mode: u16,
+        rdev: (u32, u32),
+    ) -> Result<Instantiated<'a>> {
+        namei::mknod(idmap, dir, name, mode, rdev)
+    }
+
+    fn rename(args: &Rename<'_, Rext4Fs>) -> Result {
+        rename::rename(args)
+    }
+
+    fn tmpfile<'a>(
+        idmap: Idmap<'_>,
+        dir: &VfsInode,
+        file: Tmpfile<'a, Rext4Fs>,
+        mode: u16,
+    ) -> Result<Instantiated<'a>> {
+        namei::tmpfile(idmap, dir, file, mode)
     }
 }
 

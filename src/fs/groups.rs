@@ -64,6 +64,8 @@ pub(crate) struct Groups {
     pub(crate) free_inodes: Pin<KBox<PercpuCounter>>,
     /// Directories.
     pub(crate) used_dirs: Pin<KBox<PercpuCounter>>,
+    /// Clusters that have been freed and wait for the commit.
+    pending: AtomicU64,
 }
 
 /// What is read of a group without its lock.
@@ -163,6 +165,7 @@ impl Groups {
             free_clusters: counter()?,
             free_inodes: counter()?,
             used_dirs: counter()?,
+            pending: AtomicU64::new(0),
         };
         groups.reload(sb)?;
         Ok(groups)
@@ -237,6 +240,20 @@ impl Groups {
     /// The longest free run of each group, as far as is known.
     pub(crate) fn runs(&self) -> &GroupIndex<KVVec<AtomicU32>> {
         &self.runs
+    }
+
+    /// Whether there are clusters that a commit will make free.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending.load(Relaxed) != 0
+    }
+
+    /// Counts clusters that have been freed, or (`done`) of which the commit has come.
+    pub(crate) fn count_pending(&self, n: u32, done: bool) {
+        if done {
+            self.pending.fetch_sub(n.into(), Relaxed);
+        } else {
+            self.pending.fetch_add(n.into(), Relaxed);
+        }
     }
 
     /// The sums, which others change meanwhile.

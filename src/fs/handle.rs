@@ -119,6 +119,23 @@ pub(crate) fn restart(sb: &Sb, handle: &mut Handle<'_>, op: Op) -> Result {
     handle.restart(wanted(sb, op))
 }
 
+/// Whether an operation that has failed for want of space is to be tried again: what has been freed
+/// can be had after a commit, which this waits for. `tries` counts.
+pub(crate) fn may_retry(sb: &Sb, tries: &mut u32) -> bool {
+    let (Some(journal), Some(groups)) = (sb.journal(), sb.info().groups.as_ref()) else {
+        return false;
+    };
+    *tries = tries.saturating_add(1);
+    if *tries > 3 {
+        return false;
+    }
+    if !groups.has_pending() {
+        // Somebody else's commit may just have brought some.
+        return groups.free_clusters.sum() != 0;
+    }
+    NoHandle::here().is_ok_and(|outside| journal.force_commit(&outside).is_ok())
+}
+
 /// What jbd2's statistics know the operation as (`/proc/fs/jbd2`, tracepoints).
 fn kind(op: Op) -> u8 {
     match op {

@@ -49,7 +49,7 @@ use crate::{
         },
         inode_edit::fresh_extra_isize,
         time::Timestamp,
-        Corrupt, FsBlock, Ino,
+        Corrupt, FsBlock, Group, Ino,
     },
 };
 use core::{
@@ -155,6 +155,8 @@ pub(crate) struct InodeInfo {
     pub(super) may_expand: AtomicBool,
     /// Whether a change that the VFS has reported could not be stored.
     pub(super) unstored: AtomicBool,
+    /// Of a directory: the group that the last inode made in it went to, plus 1; 0 for none.
+    last_group: AtomicU32,
     /// The last transaction with a change of the inode, or a later one that had begun when it was
     /// read. Meaningless without a journal.
     pub(super) sync_tid: AtomicU32,
@@ -217,6 +219,7 @@ impl InodeInfo {
             orphan: orphan::Place::none(),
             may_expand: AtomicBool::new(false),
             unstored: AtomicBool::new(false),
+            last_group: AtomicU32::new(0),
             sync_tid: AtomicU32::new(0),
             datasync_tid: AtomicU32::new(0),
         })
@@ -254,6 +257,11 @@ impl InodeInfo {
         MapKind::from_raw(self.map_kind.load(Relaxed))
     }
 
+    /// Says what the root is the root of. i_rwsem and xattr_sem are held for writing.
+    pub(crate) fn set_map_kind(&self, kind: MapKind) {
+        self.map_kind.store(kind.to_raw(), Relaxed);
+    }
+
     /// Flags, as on disk.
     #[inline]
     pub(crate) fn flags(&self) -> InodeFlags {
@@ -288,6 +296,19 @@ impl InodeInfo {
     #[allow(dead_code, reason = "the write path is being built on top of this")]
     pub(crate) fn set_disksize(&self, bytes: u64) {
         self.disksize.store(bytes, Relaxed);
+    }
+
+    /// The group that the last inode made in this directory went to.
+    pub(crate) fn last_group(&self) -> Option<Group> {
+        self.last_group.load(Relaxed).checked_sub(1).map(Group::new)
+    }
+
+    /// Remembers the group that an inode made in this directory went to.
+    pub(crate) fn set_last_group(&self, group: Group) {
+        let group = group.get().saturating_add(1);
+        if self.last_group.load(Relaxed) != group {
+            self.last_group.store(group, Relaxed);
+        }
     }
 
     /// The target of a fast symlink, for an inode that nobody else knows yet.

@@ -22,6 +22,8 @@ pub(crate) mod acl;
 )]
 pub(crate) mod alloc;
 pub(crate) mod dir;
+mod dir_change;
+mod dir_inline;
 pub(crate) mod errors;
 pub(crate) mod export;
 pub(crate) mod fault;
@@ -48,9 +50,12 @@ pub(crate) mod io;
 pub(crate) mod ioctl;
 pub(crate) mod journal;
 pub(crate) mod map;
+pub(crate) mod map_change;
 pub(crate) mod meta;
 pub(crate) mod module;
 pub(crate) mod mount;
+mod namei;
+pub(crate) mod new_inode;
 pub(crate) mod options;
 #[allow(
     dead_code,
@@ -59,6 +64,7 @@ pub(crate) mod options;
 pub(crate) mod orphan;
 pub(crate) mod proc;
 pub(crate) mod reserved;
+mod rename;
 pub(crate) mod setattr;
 pub(crate) mod shutdown;
 pub(crate) mod statfs;
@@ -75,6 +81,7 @@ pub(crate) mod tx;
 pub(crate) mod vec;
 pub(crate) mod verity;
 pub(crate) mod xattr;
+pub(crate) mod xattr_init;
 
 use crate::linux::{
     fs_type::FileSystem,

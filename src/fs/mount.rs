@@ -35,8 +35,6 @@ pub(crate) struct Mount;
 
 /// Smallest block size in bytes, and the unit in which `sb=` counts.
 const MIN_BLOCK_SIZE: u32 = 1024;
-/// Largest link count of a file.
-const LINK_MAX: u32 = 65000;
 
 #[vtable]
 impl ContextOps for Mount {
@@ -308,7 +306,6 @@ fn facts(geometry: &Geometry, options: &Options) -> SuperFacts {
     SuperFacts {
         magic: superblock::MAGIC.into(),
         max_bytes: i64::try_from(geometry.max_extent_bytes()).unwrap_or(i64::MAX),
-        max_links: LINK_MAX,
         time_min: time::MIN,
         time_max: if wide {
             time::MAX_EXTRA

@@ -268,6 +268,11 @@ impl<F: FileSystem> ReadyInode<F> {
         self.0.allocated = true;
     }
 
+    /// Opens the inode to everybody, without a name in memory.
+    pub(crate) fn finish(self) -> ARef<Inode<F>> {
+        self.0.unlock()
+    }
+
     /// Opens the inode to everybody, under the name `name`.
     ///
     /// Errors: EXDEV if the name is one of another file system, which no operation's is; the inode

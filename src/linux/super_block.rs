@@ -237,8 +237,6 @@ pub(crate) struct SuperFacts {
     pub(crate) magic: usize,
     /// Largest file size in bytes.
     pub(crate) max_bytes: i64,
-    /// Largest link count of a file.
-    pub(crate) max_links: u32,
     /// Smallest and largest time stamp in seconds, granularity in nanoseconds.
     pub(crate) time_min: i64,
     /// See `time_min`.
@@ -263,7 +261,6 @@ impl SuperFacts {
             let sb = &mut *raw;
             sb.s_magic = self.magic;
             sb.s_maxbytes = self.max_bytes;
-            sb.s_max_links = self.max_links;
             sb.s_time_min = self.time_min;
             sb.s_time_max = self.time_max;
             sb.s_time_gran = self.time_gran;

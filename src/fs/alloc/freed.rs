@@ -40,6 +40,7 @@ impl Freed {
         let Ok(groups) = groups(sb) else {
             return;
         };
+        groups.count_pending(self.run.len, true);
         let Some(mut locked) = groups.lock(self.group) else {
             return;
         };
@@ -59,6 +60,9 @@ impl Freed {
 /// The clusters have been freed in `handle`: they can be had again when that has been committed,
 /// without a journal at once.
 pub(super) fn later(sb: &Sb, handle: &Handle<'_>, freed: Waiting) {
+    if let Ok(groups) = groups(sb) {
+        groups.count_pending(freed.run.len, false);
+    }
     if let Some(at_once) = handle.on_commit(freed) {
         at_once.release(sb);
     }
