@@ -485,6 +485,11 @@ impl Options {
         self.on_error == OnError::Panic && self.on_error_given
     }
 
+    /// The most that a directory may take, in KiB; 0 for no limit.
+    pub(crate) fn max_dir_size_kb(&self) -> u32 {
+        self.max_dir_size_kb
+    }
+
     /// How old a transaction may get, in seconds.
     #[inline]
     pub(crate) fn commit(&self) -> u32 {
@@ -534,7 +539,7 @@ impl Options {
 /// Whether file systems can be mounted for writing. The operations that change names, attributes
 /// and contents are not all there yet: until they are, no user gets a mount on which some work and
 /// others do not. What a writing mount does besides them is, behind this.
-pub(crate) const WRITABLE: bool = false;
+pub(crate) const WRITABLE: bool = true;
 
 /// Refuses a mount that is not read-only. mount(8) tries again with `ro` by itself.
 ///
