@@ -200,8 +200,9 @@ if [ $icount = 1 ]; then
 elif kvm_works; then
 	machine=(-accel kvm -smp "$cpus" -cpu host)
 else
-	# A processor of the host may be away for long, which is no fault of the guest.
-	words+=" tsc=nowatchdog"
+	# A processor of the host may be away for long, which is no fault of the guest: neither is its clock
+	# unstable then, nor does its timer not work.
+	words+=" tsc=nowatchdog no_timer_check"
 	machine=(-accel "tcg,thread=multi" -smp "$cpus" -cpu max)
 fi
 drives=(-drive "file=$guest_root,format=raw,if=virtio,readonly=on,file.locking=off")
