@@ -66,6 +66,17 @@ pub struct Request<'a> {
     pub outside: bool,
 }
 
+/// What follows the inode's extra fields.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// No space for attributes.
+    None,
+    /// So many bytes, which are not known to be anything: there are no attributes in them.
+    Blank(usize),
+    /// These bytes: attributes, if they begin with the magic number.
+    Read(&'a [u8]),
+}
+
 /// The inode's attribute block.
 #[derive(Clone, Copy, Debug)]
 pub enum Block<'a> {
@@ -92,6 +103,17 @@ pub enum Refused {
     NoSpace,
     /// One of the places is damaged.
     Corrupt(XattrError),
+}
+
+impl<'a> Body<'a> {
+    /// From where offsets of values count.
+    #[inline]
+    fn values(self) -> Option<&'a [u8]> {
+        match self {
+            Self::Read(space) => space.get(4..),
+            Self::None | Self::Blank(_) => None,
+        }
+    }
 }
 
 impl From<XattrError> for Refused {
@@ -158,13 +180,12 @@ pub struct Plan {
     dropped: Option<Dropped>,
 }
 
-/// Decides how to carry out `request`. `body` is what follows the inode's extra fields, `None`
-/// if there is no such space; `block_size` is in bytes.
+/// Decides how to carry out `request`. `block_size` is in bytes.
 ///
 /// [`Outcome::NeedBlock`] comes only for a block that is [`Block::Unread`].
 pub fn plan(
     request: &Request<'_>,
-    body: Option<&[u8]>,
+    body: Body<'_>,
     block: Block<'_>,
     rules: XattrRules,
     block_size: u32,
@@ -182,9 +203,11 @@ pub fn plan(
         block: None,
         bytes: None,
     };
-    if let Some(space) = body {
-        places.body = Some(survey_body(space, rules, index, name)?);
-    }
+    places.body = match body {
+        Body::None => None,
+        Body::Blank(len) => Some(Spot::in_blank_body(len)),
+        Body::Read(space) => Some(survey_body(space, rules, index, name)?),
+    };
     let body_has = has(&places.body);
     match block {
         Block::Read(bytes) => {
@@ -212,7 +235,7 @@ pub fn plan(
         };
     };
     let stays = !request.outside;
-    if (stays && is_same(&places.body, body.and_then(|b| b.get(4..)), value))
+    if (stays && is_same(&places.body, body.values(), value))
         || (!body_has && is_same(&places.block, places.bytes, value))
     {
         return Ok(Outcome::Unchanged);

@@ -106,7 +106,22 @@ impl EaLife {
     }
 }
 
+impl EaInode {
+    /// Whether Lustre made it, for the inode `owner`, whose entry has this hash. Lustre keeps no
+    /// count of references: there is one.
+    #[inline]
+    pub fn made_by_lustre(&self, entry_hash: u32, owner: Ino, owner_generation: u32) -> bool {
+        entry_hash != self.hash && self.parent == owner.get() && self.generation == owner_generation
+    }
+}
+
 impl EaReference<'_> {
+    /// The entry's hash of name and value.
+    #[inline]
+    pub fn hash(&self) -> u32 {
+        self.hash
+    }
+
     /// Checks that `ea`, the inode referred to, can hold the value of an attribute of inode
     /// `owner`. That it has the EA inode flag is for whoever reads it to check
     /// (`Purpose::EaInode`); that it is not the owner itself must be checked before, with
@@ -117,8 +132,7 @@ impl EaReference<'_> {
         owner: Ino,
         owner_generation: u32,
     ) -> Result<EaKind, XattrError> {
-        let lustre =
-            self.hash != ea.hash && ea.parent == owner.get() && ea.generation == owner_generation;
+        let lustre = ea.made_by_lustre(self.hash, owner, owner_generation);
         // Lustre keeps no count of references.
         if ea.links != 1 || (ea.references == 0 && !lustre) {
             return Err(XattrError::UnusedEaInode);

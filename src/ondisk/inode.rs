@@ -16,6 +16,7 @@ use core::mem::{offset_of, size_of};
 use zerocopy::little_endian::U32;
 use zerocopy::FromBytes;
 
+use super::ea_inode::EaInode;
 use super::features::{Compat, Incompat, RoCompat};
 pub use super::inode_flags::{FileType, InodeFlags};
 pub use super::inode_raw::update_checksum;
@@ -502,6 +503,18 @@ impl<'a> Inode<'a> {
     #[inline]
     pub fn ea_parent(&self) -> u32 {
         self.base.mtime.get()
+    }
+
+    /// What makes an EA inode one.
+    pub fn ea_facts(&self) -> EaInode {
+        EaInode {
+            links: self.links_count().into(),
+            size: self.size,
+            hash: self.ea_hash(),
+            references: self.ea_ref_count(),
+            parent: self.ea_parent(),
+            generation: self.generation(),
+        }
     }
 
     /// `i_file_acl` with its high half where that has a meaning.

@@ -480,6 +480,13 @@ impl<'a> InodeEdit<'a> {
     }
 }
 
+/// Of an EA inode: how many attributes refer to it, as [`InodeEdit::set_ea_ref_count`] has stored it
+/// in the slot. `None` for a slot that is cut short.
+pub fn ea_ref_count(slot: &[u8]) -> Option<u64> {
+    let (base, _) = Base::ref_from_prefix(slot).ok()?;
+    Some((u64::from(base.ctime.get()) << 32) | u64::from(base.version.get()))
+}
+
 /// Bytes of the extra fields that a new inode has in use.
 #[inline]
 pub fn fresh_extra_isize(geo: &Geometry) -> u16 {

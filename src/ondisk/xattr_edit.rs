@@ -18,6 +18,7 @@
 
 use zerocopy::FromBytes;
 
+use super::ea_inode::EaReference;
 use super::inode_edit::NotExpanded;
 use super::xattr::{
     entry_hash, RawXattrEntry, XattrArea, XattrError, XattrRules, ENTRY_LEN, HEADER_LEN, MAGIC, PAD,
@@ -69,6 +70,17 @@ pub struct OldEaInode {
     pub hash: u32,
 }
 
+impl From<EaReference<'_>> for OldEaInode {
+    #[inline]
+    fn from(reference: EaReference<'_>) -> Self {
+        Self {
+            ino: reference.ino,
+            size: reference.size,
+            hash: reference.hash(),
+        }
+    }
+}
+
 /// What a walk over an area has found out about one attribute; see the module's head.
 ///
 /// Positions are in bytes from where the area's offsets count.
@@ -104,6 +116,19 @@ impl Spot {
     #[inline]
     pub fn is_alone(&self) -> bool {
         self.alone
+    }
+
+    /// The spot of an attribute in an inode's body that has none: `len` bytes, whatever they are.
+    #[inline]
+    pub fn in_blank_body(len: usize) -> Self {
+        Self {
+            at: 0,
+            names_end: 0,
+            values: len.saturating_sub(PAD) as u32,
+            old: None,
+            alone: true,
+            empty: true,
+        }
     }
 
     /// The spot of an attribute in a block that [`xattr_block::init`] will make.
@@ -189,14 +214,7 @@ pub fn survey_body(
 ) -> Result<Spot, XattrError> {
     match XattrArea::in_inode(space, rules) {
         Some(area) => survey(&area, index, name, false),
-        None => Ok(Spot {
-            at: 0,
-            names_end: 0,
-            values: space.len().saturating_sub(PAD) as u32,
-            old: None,
-            alone: true,
-            empty: true,
-        }),
+        None => Ok(Spot::in_blank_body(space.len())),
     }
 }
 

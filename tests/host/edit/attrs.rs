@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rext4::engine::mapping::MapKind;
 use rext4::engine::xattr_edit::{
-    other_ea_inodes, plan, Block, BlockFate, Outcome, Plan, Refused, Request,
+    other_ea_inodes, plan, Block, BlockFate, Body, Outcome, Plan, Refused, Request,
 };
 use rext4::ondisk::ea_inode::{add_reference, drop_reference, EaLife};
 use rext4::ondisk::inode::{Inode, InodeFlags, Purpose};
@@ -167,7 +167,8 @@ impl Store {
     pub fn set(&mut self, ino: u32, request: &Request<'_>) -> Result<(), Refused> {
         let (body, block) = places(&self.fs, ino);
         let size = self.fs.geometry.block_size();
-        let ask = |block| plan(request, body.as_deref(), block, self.rules, size);
+        let space = body.as_deref().map_or(Body::None, Body::Read);
+        let ask = |block| plan(request, space, block, self.rules, size);
         let outcome = match block {
             None => ask(Block::None),
             Some(number) => match ask(Block::Unread) {

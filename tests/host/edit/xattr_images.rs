@@ -7,7 +7,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rext4::engine::credits::{Op, Shape};
 use rext4::engine::xattr_edit::{
-    plan, to_move_out, Block, BlockFate, Existing, Outcome, Refused, Request,
+    plan, to_move_out, Block, BlockFate, Body, Existing, Outcome, Refused, Request,
 };
 use rext4::ondisk::inode_edit::NotExpanded;
 use rext4::ondisk::xattr::{index, XattrArea, XattrValue};
@@ -356,11 +356,50 @@ fn what_is_refused_before_looking() {
         outside: false,
     };
     let body = [0u8; 96];
-    let ask = |request| plan(&request, Some(&body), Block::None, RULES, 1024);
+    let ask = |request| plan(&request, Body::Read(&body), Block::None, RULES, 1024);
     assert_eq!(ask(request(1, &[b'n'; 256])), Err(Refused::NameTooLong));
     assert_eq!(ask(request(1, b"a\0b")), Err(Refused::BadName));
     assert_eq!(ask(request(0, b"")), Err(Refused::BadName));
     assert!(ask(request(2, b"")).is_ok());
+}
+
+/// Bytes that happen to look like attributes are none where there are none.
+#[test]
+fn a_blank_body_is_not_read() {
+    let request = Request {
+        index: 1,
+        name: b"a",
+        value: Some(b"v"),
+        existing: Existing::Required,
+        outside: false,
+    };
+    let mut space = [0u8; 96];
+    let value = rext4::ondisk::xattr_edit::NewValue::Here(b"v");
+    let any = Request {
+        existing: Existing::Any,
+        ..request
+    };
+    fn ask(request: Request<'_>, body: Body<'_>) -> Result<Outcome, Refused> {
+        plan(&request, body, Block::None, RULES, 1024)
+    }
+    let Ok(Outcome::Change(first)) = ask(any, Body::Read(&space)) else {
+        panic!("no room in {} bytes", space.len());
+    };
+    first.apply_body(&any, &value, &mut space);
+    assert_eq!(ask(request, Body::Read(&space)), Ok(Outcome::Unchanged));
+    let blank = Body::Blank(space.len());
+    assert_eq!(ask(request, blank), Err(Refused::Missing));
+    // What is put there replaces everything.
+    let Ok(Outcome::Change(again)) = ask(any, blank) else {
+        panic!("no room in {} bytes", space.len());
+    };
+    let expected = space;
+    space[20..].fill(0xee);
+    again.apply_body(&any, &value, &mut space);
+    assert_eq!(space, expected);
+    // And it goes elsewhere where there is no room.
+    let small = ask(any, Body::Blank(4 + 4));
+    assert!(matches!(small, Ok(Outcome::Change(p)) if p.block() == BlockFate::New));
 }
 
 /// The block is asked for only where the answer depends on it.
@@ -374,10 +413,18 @@ fn a_block_that_is_not_needed_is_not_read() {
         existing: Existing::Any,
         outside: false,
     };
-    let ask = |body: &[u8], value| plan(&request(value), Some(body), Block::Unread, RULES, 1024);
+    let ask = |body: &[u8], value| {
+        plan(
+            &request(value),
+            Body::Read(body),
+            Block::Unread,
+            RULES,
+            1024,
+        )
+    };
     // It might be in the block.
     assert_eq!(ask(&body, b"v"), Ok(Outcome::NeedBlock));
-    let first = plan(&request(b"v"), Some(&body), Block::None, RULES, 1024);
+    let first = plan(&request(b"v"), Body::Read(&body), Block::None, RULES, 1024);
     let Ok(Outcome::Change(first)) = first else {
         panic!("{first:?}");
     };
