@@ -40,9 +40,13 @@ use core::{
     marker::PhantomData,
     mem::{self, ManuallyDrop},
     ops::Deref,
-    ptr::NonNull,
+    ptr::{self, NonNull},
 };
-use kernel::{prelude::*, sync::aref::ARef};
+use kernel::{
+    ffi::{c_int, c_void},
+    prelude::*,
+    sync::aref::ARef,
+};
 
 /// A locked inode (`I_NEW`).
 ///
@@ -155,6 +159,67 @@ impl<F: FileSystem> SuperBlock<F> {
         // SAFETY: the reference that `ilookup` took; it has waited for `I_NEW` to be cleared.
         Some(unsafe { ARef::from_raw(raw.cast()) })
     }
+}
+
+/// What is known in memory of an inode.
+pub(crate) enum Peek<F: FileSystem> {
+    /// Nothing, or it is being read, made, or forgotten.
+    Absent,
+    /// It has no links any more and is being evicted.
+    Deleted,
+    /// Here it is.
+    Here(ARef<Inode<F>>),
+}
+
+impl<F: FileSystem> SuperBlock<F> {
+    /// The inode `ino`, as far as that can be told without waiting for anybody.
+    pub(crate) fn peek_inode(&self, ino: u64) -> Peek<F> {
+        let mut deleted = false;
+        // SAFETY: a live superblock; the inodes of its table are `F`'s. `peek` gets `deleted`, and
+        // only during the call.
+        let raw = unsafe {
+            bindings::find_inode_nowait(
+                self.as_raw(),
+                ino,
+                Some(peek),
+                (&raw mut deleted).cast::<c_void>(),
+            )
+        };
+        match NonNull::new(raw) {
+            // SAFETY: the reference that `peek` took, of an inode that is not new.
+            Some(raw) => Peek::Here(unsafe { ARef::from_raw(raw.cast()) }),
+            None if deleted => Peek::Deleted,
+            None => Peek::Absent,
+        }
+    }
+}
+
+/// Decides on an inode of the table: 0 for another number; 1 with a reference taken; -1 for one
+/// that cannot be had.
+///
+/// # Safety
+///
+/// For `find_inode_nowait` only; `deleted` is a `bool` of the caller's.
+unsafe extern "C" fn peek(raw: *mut bindings::inode, ino: u64, deleted: *mut c_void) -> c_int {
+    // SAFETY: the table's lock is held, so the inode is there; its number is constant while it is
+    // in the table, its state and count of links are words. `igrab` takes i_lock, whose place is
+    // below the table's, and refuses an inode that goes.
+    unsafe {
+        if (*raw).i_ino != ino {
+            return 0;
+        }
+        let being_made =
+            bindings::inode_state_flags_enum_I_NEW | bindings::inode_state_flags_enum_I_CREATING;
+        if bindings::inode_state_read_once(raw) & being_made != 0 {
+            return -1;
+        }
+        if bindings::igrab(raw).is_null() {
+            let nlink = ptr::read_volatile(&raw const (*raw).__bindgen_anon_1.i_nlink);
+            *deleted.cast::<bool>() = nlink == 0;
+            return -1;
+        }
+    }
+    1
 }
 
 impl<F: FileSystem> FreshInode<F> {
