@@ -11,6 +11,8 @@
 //! - [`setattr`], [`fileattr`] attributes that are changed;
 //! - [`orphan`] inodes that a crash must not leave as they are;
 //! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
+//! - [`xattr`] extended attributes, which [`xattr_sharing`] inodes share in [`xattr_block`]s and
+//!   [`ea_inode`]s, and give up in [`xattr_release`];
 //! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
 
 #![forbid(unsafe_code)]
@@ -24,6 +26,16 @@ pub(crate) mod alloc;
 pub(crate) mod dir;
 mod dir_change;
 mod dir_inline;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
+pub(crate) mod ea_inode;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
+pub(crate) mod ea_value;
 pub(crate) mod errors;
 pub(crate) mod export;
 pub(crate) mod fault;
@@ -81,7 +93,22 @@ pub(crate) mod tx;
 pub(crate) mod vec;
 pub(crate) mod verity;
 pub(crate) mod xattr;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
+pub(crate) mod xattr_block;
 pub(crate) mod xattr_init;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
+pub(crate) mod xattr_release;
+#[allow(
+    dead_code,
+    reason = "the write path, which uses all of it, is being built"
+)]
+pub(crate) mod xattr_sharing;
 
 use crate::linux::{
     fs_type::FileSystem,
@@ -115,6 +142,7 @@ impl FileSystem for Rext4Fs {
     }
 
     fn evict(inode: &VfsInode, _why: Eviction) {
+        ea_inode::forget(inode);
         map::forget(inode);
     }
 

@@ -18,7 +18,9 @@ use super::{
     super_image::{self, Image},
     super_write::Writing,
     tx::Handle,
-    vec, Sb,
+    vec,
+    xattr_sharing::Sharing,
+    Sb,
 };
 use crate::{
     engine::{
@@ -103,6 +105,8 @@ pub(crate) struct SuperInfo {
     pub(crate) orphans: SetOnce<Orphans>,
     /// What is kept back of it, and for whom.
     pub(crate) reserved: Reserved,
+    /// Extended attributes that inodes share, once the file system can be written.
+    pub(crate) sharing: SetOnce<Sharing>,
     /// Why nothing can be changed any more.
     pub(crate) emergency: Emergency,
 }
@@ -280,6 +284,7 @@ impl SuperInfo {
             groups: SetOnce::new(),
             orphans: SetOnce::new(),
             reserved: Reserved::new(&geometry, &raw, &options),
+            sharing: SetOnce::new(),
             emergency: Emergency::none(),
             geometry,
             image: Image::new(device, &raw, options.sb_block())?,

@@ -23,7 +23,7 @@
 use super::{
     groups::Groups,
     handle::{self, may_write},
-    journal, options, orphan, super_image, tx, Sb,
+    journal, options, orphan, super_image, tx, xattr_sharing, Sb,
 };
 use crate::{
     linux::{
@@ -111,6 +111,7 @@ pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result
     journal::open(sb, keep)?;
     set_journal_options(sb, &info.options.lock());
     warn_of_state(sb);
+    xattr_sharing::begin(sb)?;
 
     let with_journal = sb.journal().is_some();
     let (mut valid, mut orphans) = (false, false);

@@ -7,40 +7,28 @@
 //! most inodes' attributes are never asked for. A block may belong to several inodes; it is
 //! verified once per time in memory.
 //!
-//! An EA inode is read without the VFS: its slot is verified for that purpose, and its contents
-//! come through the buffer cache like other metadata. So no inode has to be locked or evicted
-//! while another one's attribute is read.
+//! Values in EA inodes are read by [`super::ea_value`]. How attributes are set is in
+//! [`super::xattr_set`].
 
 use super::{
+    ea_value,
     fault::Fault,
     inode::{number, read_slot, Slot, XattrPlaces},
-    meta::{FileBounds, Meta},
     options::Toggles,
     super_info::SuperInfo,
-    Rext4Fs, Sb, VfsInode,
+    xattr_block, Rext4Fs, VfsInode,
 };
 use crate::{
-    engine::{
-        extent_walk::ExtentTree,
-        indirect_walk::IndirectMap,
-        mapping::{MapKind, Mapping},
-        source::BlockSource,
-        xattr_find,
-    },
+    engine::xattr_find,
     linux::{
-        buffer::{Buffer, Verified},
+        buffer::Buffer,
         capability,
         iomap::{Iomap, IomapOps, Placed, Request},
         xattr::{ListBuffer, Prefix, ValueBuffer, XattrOps},
     },
     ondisk::{
-        extent, indirect,
-        inode::{Inode, InodeFlags, Purpose, Refused},
-        xattr::{
-            index, verify_block, verify_inode, EaInode, EaKind, EaReference, XattrArea, XattrError,
-            XattrRules, XattrValue,
-        },
-        Corrupt, FileBlock,
+        inode::Inode,
+        xattr::{index, verify_inode, XattrArea, XattrError, XattrRules, XattrValue},
     },
 };
 use kernel::prelude::*;
@@ -152,7 +140,7 @@ fn value(
     if let Some(out) = out {
         match value {
             XattrValue::Here(bytes) => out.push(bytes)?,
-            XattrValue::EaInode(reference) => read_ea_inode(inode, reference, out)?,
+            XattrValue::EaInode(reference) => ea_value::read(inode, reference, out)?,
         }
     }
     Ok(value.len())
@@ -193,7 +181,7 @@ fn try_list(inode: &VfsInode, out: &mut ListBuffer<'_>) -> Result<(), Fault> {
 }
 
 /// The space behind the fields of an inode, in the inode table.
-struct Body<'a> {
+pub(super) struct Body<'a> {
     slot: Slot<'a>,
     /// Where the space begins in the slot, in bytes.
     start: usize,
@@ -201,7 +189,7 @@ struct Body<'a> {
 
 impl<'a> Body<'a> {
     /// Reads the space; `None` if there are no attributes in it.
-    fn read(inode: &'a VfsInode, places: &XattrPlaces) -> Result<Option<Self>, Fault> {
+    pub(super) fn read(inode: &'a VfsInode, places: &XattrPlaces) -> Result<Option<Self>, Fault> {
         if !places.in_body {
             return Ok(None);
         }
@@ -216,7 +204,7 @@ impl<'a> Body<'a> {
     }
 
     /// The attributes there, verified; `None` if there are none.
-    fn area(&self, rules: XattrRules) -> Result<Option<XattrArea<'_>>, XattrError> {
+    pub(super) fn area(&self, rules: XattrRules) -> Result<Option<XattrArea<'_>>, XattrError> {
         verify_inode(self.space(), rules)?;
         Ok(XattrArea::in_inode(self.space(), rules))
     }
@@ -228,136 +216,9 @@ fn read_block<'a>(
     places: &XattrPlaces,
     rules: XattrRules,
 ) -> Result<Option<Buffer<'a>>, Fault> {
-    let Some(number) = places.block else {
-        return Ok(None);
-    };
-    let sb = inode.super_block();
-    let seed = sb.info().geometry.csum_seed();
-    let block = Meta::new(sb, Verified::Xattr).read(number, |block| {
-        Ok(verify_block(block, number, rules, seed)?)
-    })?;
-    Ok(Some(block))
-}
-
-/// Appends the value that `reference`, an attribute of inode `owner`, refers to.
-///
-/// Errors: ERANGE if it does not fit; damage, EIO.
-fn read_ea_inode(
-    owner: &VfsInode,
-    reference: &EaReference<'_>,
-    out: &mut ValueBuffer<'_>,
-) -> Result<(), Fault> {
-    let sb = owner.super_block();
-    let info = sb.info();
-    let owner_ino = number(owner)?;
-    reference.check_owner(owner_ino)?;
-    // Before anything is read: the size may be up to 16 MiB.
-    let size = reference.size as usize;
-    if size > out.room() {
-        return Err(Fault::Errno(ERANGE));
-    }
-    let slot = read_slot(sb, reference.ino)?;
-    let verify = if sb.is_rdonly() {
-        Inode::verify
-    } else {
-        // Other owners of the value may be counting themselves in or out, which changes the
-        // checksum. What must be right is checked by other means: the number of owners, the size,
-        // and the value's hash.
-        Inode::verify_shape
-    };
-    let raw =
-        verify(&info.geometry, reference.ino, &slot, Purpose::EaInode).map_err(|e| match e {
-            Refused::Stale => XattrError::UnusedEaInode.into(),
-            Refused::Corrupt(e) => Fault::Corrupt(e.into()),
-        })?;
-    let ea = EaInode {
-        links: raw.links_count().into(),
-        size: raw.size(),
-        hash: raw.ea_hash(),
-        references: raw.ea_ref_count(),
-        parent: raw.ea_parent(),
-        generation: raw.generation(),
-    };
-    let kind = reference.check_inode(&ea, owner_ino, owner.generation())?;
-    let contents = Contents::new(sb, &raw, FileBounds::new(info, reference.ino.get().into()))?;
-    contents.copy(size, out)?;
-    if kind == EaKind::Hashed {
-        let value = out.filled();
-        let start = value.len().saturating_sub(size);
-        let value = value.get(start..).unwrap_or(&[]);
-        reference.verify_value(value, &ea, info.geometry.ea_hash_seed())?;
-    }
-    Ok(())
-}
-
-/// The contents of an EA inode.
-struct Contents<'a> {
-    sb: &'a Sb,
-    root: &'a [u8; extent::ROOT_SIZE],
-    extents: bool,
-    seed: Option<u32>,
-    bounds: FileBounds<'a>,
-}
-
-impl<'a> Contents<'a> {
-    fn new(sb: &'a Sb, inode: &Inode<'a>, bounds: FileBounds<'a>) -> Result<Self, Fault> {
-        let flags = inode.flags();
-        if flags.contains(InodeFlags::INLINE_DATA) || !inode.file_type().has_map() {
-            return Err(XattrError::EaInodeHole.into());
-        }
-        let root = inode.i_block();
-        let extents = flags.contains(InodeFlags::EXTENTS);
-        if extents {
-            extent::verify_root(root, &bounds).map_err(Corrupt::from)?;
-        } else {
-            indirect::verify_root(root, &bounds).map_err(Corrupt::from)?;
-        }
-        Ok(Self {
-            sb,
-            root,
-            extents,
-            seed: inode.csum_seed(),
-            bounds,
-        })
-    }
-
-    fn map(&self, at: FileBlock) -> Result<Mapping, Fault> {
-        if self.extents {
-            ExtentTree::new(self.root, self.seed, &self.bounds)
-                .lookup(&Meta::new(self.sb, Verified::Extent), at)
-        } else {
-            IndirectMap::new(self.root, self.sb.info().pointer_bits, &self.bounds)
-                .lookup(&Meta::new(self.sb, Verified::Indirect), at)
-        }
-    }
-
-    /// Appends the first `size` bytes, which have been found to fit.
-    fn copy(&self, size: usize, out: &mut ValueBuffer<'_>) -> Result<(), Fault> {
-        let device = self.sb.device();
-        let block_size = self.sb.block_size();
-        let mut at = FileBlock::ZERO;
-        let mut left = size;
-        // Each turn reads at least one block, and there are no more than the size says.
-        while left != 0 {
-            let m = self.map(at)?;
-            let (MapKind::Written(start), true) = (m.kind, m.end() > at) else {
-                return Err(XattrError::EaInodeHole.into());
-            };
-            let skip = m.lblk.distance_to(at);
-            let first = start.get().wrapping_add(skip.into());
-            let run = m.len.saturating_sub(skip);
-            let wanted = u32::try_from(left.div_ceil(block_size.max(1))).unwrap_or(u32::MAX);
-            let run = run.min(wanted);
-            device.read_ahead(first, run);
-            for n in 0..run {
-                let block = device.read(first.wrapping_add(n.into()))?;
-                let part = block.get(..left).unwrap_or(&block);
-                out.push(part)?;
-                left = left.saturating_sub(part.len());
-            }
-            at = at.saturating_add(run);
-        }
-        Ok(())
+    match places.block {
+        Some(number) => Ok(Some(xattr_block::read(inode.super_block(), number, rules)?)),
+        None => Ok(None),
     }
 }
 

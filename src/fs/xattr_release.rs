@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Giving up all attributes of an inode that is deleted.
+//!
+//! The attribute block loses an owner, or is freed; EA inodes lose a reference, whether it is the
+//! inode's body that names them or its block. An EA inode has no attributes itself, so that no
+//! chain of them hangs on one another.
+
+use super::{
+    ea_inode, fault::Fault, inode::XattrPlaces, inode_write, tx::Handle, xattr::Body, xattr_block,
+    VfsInode,
+};
+use crate::{
+    linux::{inode_edit::InodeEdit as _, jbd2::NoHandle},
+    ondisk::{
+        features::Incompat,
+        inode::InodeFlags,
+        xattr::{XattrArea, XattrRules},
+        xattr_block::ea_references,
+        xattr_edit::OldEaInode,
+    },
+};
+use kernel::{prelude::*, sync::aref::ARef};
+
+/// References to EA inodes that were taken inside of a handle, to be put when it has been stopped.
+/// (To be declared before the handle, so that this holds on every path.)
+#[derive(Default)]
+pub(crate) struct Dropped(KVec<ARef<VfsInode>>);
+
+impl Dropped {
+    /// None. No memory is taken for that.
+    pub(crate) fn new() -> Self {
+        Self(KVec::new())
+    }
+
+    /// Makes room for one more.
+    ///
+    /// Errors: ENOMEM.
+    pub(super) fn reserve(&mut self) -> Result {
+        Ok(self.0.reserve(1, GFP_KERNEL)?)
+    }
+
+    /// Keeps `inode`; there has been [made room](Self::reserve) for it.
+    pub(super) fn keep(&mut self, inode: ARef<VfsInode>) {
+        // Never full; if it were, this reference is not the last one, which the caller has.
+        let _ = self.0.push_within_capacity(inode);
+    }
+
+    /// Puts all references: inodes that have lost their last entry go.
+    pub(crate) fn put(self, _outside: &NoHandle) {
+        drop(self);
+    }
+}
+
+/// How many values of the attributes of `inode`, which is being evicted, are in EA inodes: what
+/// [`release_all`] needs credits for. May sleep.
+///
+/// Errors: damage, EIO.
+pub(crate) fn ea_inodes(inode: &VfsInode) -> Result<u32, Fault> {
+    let geo = &inode.super_block().info().geometry;
+    if !has_values(inode) {
+        return Ok(0);
+    }
+    let rules = XattrRules::new(geo);
+    let places = inode.data().xattr_sem.read();
+    let mut count = 0u32;
+    let mut tally = |area: &XattrArea<'_>| {
+        for reference in ea_references(area) {
+            reference?;
+            count = count.saturating_add(1);
+        }
+        Ok::<_, Fault>(())
+    };
+    if let Some(body) = Body::read(inode, &places)? {
+        if let Some(area) = body.area(rules)? {
+            tally(&area)?;
+        }
+    }
+    if let Some(number) = places.block {
+        let block = xattr_block::read(inode.super_block(), number, rules)?;
+        tally(&XattrArea::in_block(&block, rules)?)?;
+    }
+    Ok(count)
+}
+
+/// Whether there may be values in EA inodes.
+fn has_values(inode: &VfsInode) -> bool {
+    let geo = &inode.super_block().info().geometry;
+    geo.has(Incompat::EA_INODE) && !inode.data().flags().contains(InodeFlags::EA_INODE)
+}
+
+/// Gives up all attributes of `inode`, which is being deleted: in memory, on disk but for the slot's
+/// field for the block, which the caller stores or clears with the inode. To be called in the handle
+/// that frees the inode. `dropped` is to be put when that has been stopped. May sleep.
+///
+/// Errors: damage, EIO, ENOMEM, EROFS; what has been given up by then is not given up once more if
+/// this is called again.
+pub(crate) fn release_all(
+    handle: &Handle<'_>,
+    inode: &VfsInode,
+    dropped: &mut Dropped,
+) -> Result<(), Fault> {
+    let mut places = inode.data().xattr_sem.write();
+    if places.in_body && has_values(inode) {
+        release_body(handle, inode, &mut places, dropped)?;
+    }
+    if let Some(block) = places.block {
+        xattr_block::leave(handle, inode, block, dropped)?;
+        places.block = None;
+        inode.sub_sectors(xattr_block::charge(inode.super_block()));
+    }
+    Ok(())
+}
+
+/// One reference less to each EA inode that the body names. The attributes in the body are gone
+/// after that: their inode goes as well.
+fn release_body(
+    handle: &Handle<'_>,
+    inode: &VfsInode,
+    places: &mut XattrPlaces,
+    dropped: &mut Dropped,
+) -> Result<(), Fault> {
+    let rules = XattrRules::new(&inode.super_block().info().geometry);
+    let Some(body) = Body::read(inode, places)? else {
+        return Ok(());
+    };
+    let Some(area) = body.area(rules)? else {
+        return Ok(());
+    };
+    let mut any = false;
+    for reference in ea_references(&area) {
+        let old = OldEaInode::from(reference?);
+        any = true;
+        ea_inode::release(handle, inode, &old, dropped);
+    }
+    if any {
+        places.in_body = false;
+        inode_write::prepare(handle, inode)?.edit(|edit| {
+            if let Some(magic) = edit.xattr_space().and_then(|s| s.first_chunk_mut::<4>()) {
+                *magic = [0; 4];
+            }
+        })?;
+    }
+    Ok(())
+}
