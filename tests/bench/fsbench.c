@@ -3,48 +3,46 @@
  * fsbench: how many instructions a file system spends on an operation.
  *
  *	usage: fsbench fill DIR
- *	       fsbench measure DEVICE TYPE DIR NUMBER REPETITIONS [ROW]...
+ *	       fsbench read DEVICE TYPE DIR NUMBER REPETITIONS [ROW]...
+ *	       fsbench change DEVICE TYPE DIR NUMBER REPETITIONS [ROW]...
+ *	       fsbench any read|change [ROW]...
+ *	       fsbench threads DIR FILES
  *
- * `fill` makes the tree that is measured, in an empty file system. `measure` mounts DEVICE read-only
- * on DIR and prints a line per row: its name, the unit that is counted; the median, the least and the
- * most instructions per unit of the repetitions; and for profiles (profile.c) the row's mark and how
- * many units all repetitions were. NUMBER tells file systems apart in the marks. Cold rows begin with
- * a fresh mount, which leaves nothing of the file system in memory whatever its caches are.
+ * `fill` makes the tree that is read, in an empty file system. `read` mounts DEVICE read-only on DIR, `change`
+ * for writing, and both print a line per row (reads.c, changes.c): its name, the unit that is counted;
+ * the median, the least and the most instructions per unit of the repetitions; and for profiles
+ * (profile.c) the row's mark and how many units all repetitions were. NUMBER tells file systems apart
+ * in the marks. Cold rows begin with a fresh mount, which leaves nothing of the file system in memory
+ * whatever its caches are. `change` ends with status 3 where TYPE does not write, and leaves out a row whose
+ * operation is not supported. `any` says by its status whether there is such a row. `threads` (threads.c) goes by the clock.
  *
  * It counts by the time stamp counter of a guest whose time is its instructions (QEMU's icount with
  * shift 0), and refuses to run where that is not so. The cost of the measuring loop itself is
  * measured with an empty operation and taken off. The timer's tick is in the figures, a fraction of
  * a percent; the median over repetitions drops what happens more rarely.
  */
-#define _GNU_SOURCE
-#include <dirent.h>
+#include "fsbench.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#define KIB 1024u
-#define MIB (1024u * KIB)
-#define BIG_SIZE (32 * MIB)		/* the file that is read */
-#define DIRS 12u			/* directories whose files are looked up cold, */
-#define FILES 1000u			/* and how many files each has */
-#define ENTRIES 20000u			/* in the directory that is listed */
-#define GETDENTS_SIZE (32 * KIB)
-#define STRIDE 1021u			/* blocks between reads: prime to the number of blocks */
+unsigned char buffer[MIB] __attribute__((aligned(4096)));
+int fd = -1;
+const char *device, *type, *dir;
 
-static unsigned char buffer[MIB] __attribute__((aligned(4096)));
+#define STATUS_READ_ONLY 3		/* the file system type does not write */
 
-static void die(const char *format, ...)
+void die(const char *format, ...)
 {
 	int error = errno;
 	va_list args;
@@ -60,15 +58,14 @@ static void die(const char *format, ...)
 
 /* ---- the tree ---- */
 
-/* Names that do not sort as they were made, as those of a real directory. */
-static void file_name(char *name, size_t size, unsigned number)
+void file_name(char *name, size_t size, unsigned number)
 {
 	snprintf(name, size, "%08x-%u.data", number * 2654435761u, number);
 }
 
-static void make_file(int dir, const char *name, unsigned size)
+void make_file(int at, const char *name, unsigned size)
 {
-	int fd = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY, 0644);
+	int fd = openat(at, name, O_CREAT | O_EXCL | O_WRONLY, 0644);
 	unsigned part;
 
 	if (fd < 0)
@@ -81,7 +78,7 @@ static void make_file(int dir, const char *name, unsigned size)
 	close(fd);
 }
 
-static int make_dir(const char *name)
+int make_dir(const char *name)
 {
 	int fd;
 
@@ -130,168 +127,15 @@ static void fill(void)
 	sync();
 }
 
-/* ---- operations: op(i) is the i-th of a batch ---- */
+/* ---- mounting ---- */
 
-static int fd = -1;		/* the file or directory that a row works on */
-
-static void op_nothing(unsigned i)
+static void mount_it(unsigned long flags)
 {
-	__asm__ volatile("" : : "r"(i) : "memory");
-}
-
-static void open_file(const char *name, int flags)
-{
-	if (fd >= 0)
-		close(fd);
-	fd = open(name, O_RDONLY | flags);
-	if (fd < 0)
-		die("open %s", name);
-}
-
-static void read_at(unsigned size, uint64_t offset)
-{
-	if (pread(fd, buffer, size, offset) != (ssize_t)size)
-		die("read at %llu", (unsigned long long)offset);
-}
-
-static void op_read_4k(unsigned i)
-{
-	read_at(4 * KIB, (uint64_t)i * STRIDE % (BIG_SIZE / 4096) * 4096);
-}
-
-static void op_read_1m(unsigned i)
-{
-	read_at(MIB, (uint64_t)(i % (BIG_SIZE / MIB)) * MIB);
-}
-
-static void setup_cached(void)
-{
-	unsigned i;
-
-	open_file("cached", 0);
-	for (i = 0; i < BIG_SIZE / MIB; i++)
-		op_read_1m(i);
-}
-
-/* How much of the open file is in the page cache. */
-static unsigned cached_pages(void)
-{
-	static unsigned char in_core[BIG_SIZE / 4096];
-	unsigned i, n = 0;
-	void *map = mmap(NULL, BIG_SIZE, PROT_READ, MAP_SHARED, fd, 0);
-
-	if (map == MAP_FAILED || mincore(map, BIG_SIZE, in_core))
-		die("mincore");
-	munmap(map, BIG_SIZE);
-	for (i = 0; i < BIG_SIZE / 4096; i++)
-		n += in_core[i] & 1;
-	return n;
-}
-
-static void forget_pages(void)
-{
-	unsigned i;
-
-	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	i = cached_pages();
-	errno = 0;
-	if (i)
-		die("%u pages stay in the page cache", i);
-}
-
-static void setup_cold(void)
-{
-	open_file("cold", 0);
-}
-
-static void setup_direct(void)
-{
-	open_file("direct", O_DIRECT);
-}
-
-static void op_stat(unsigned i)
-{
-	struct stat st;
-
-	(void)i;
-	if (stat("hot/a/b/file", &st))
-		die("stat");
-}
-
-static void op_open(unsigned i)
-{
-	int file = open("hot/a/b/file", O_RDONLY);
-
-	(void)i;
-	if (file < 0)
-		die("open");
-	close(file);
-}
-
-static void op_readlink(unsigned i)
-{
-	(void)i;
-	if (readlink("hot/a/b/link", (char *)buffer, 64) != 4)
-		die("readlink");
-}
-
-static void op_getxattr(unsigned i)
-{
-	(void)i;
-	if (getxattr("hot/a/b/file", "user.bench", buffer, 64) != 32)
-		die("getxattr");
-}
-
-/* ---- cold lookups ---- */
-
-static char *names[DIRS * FILES];	/* a directory after the other, in the order of the row */
-static char dir_names[DIRS][16];
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void list_dirs(void)
-{
-	struct dirent *entry;
-	unsigned d, i;
-	DIR *list;
-
-	for (d = 0; d < DIRS; d++) {
-		snprintf(dir_names[d], sizeof(dir_names[d]), "stat-%u", d);
-		list = opendir(dir_names[d]);
-		if (!list)
-			die("%s", dir_names[d]);
-		for (i = 0; (entry = readdir(list));) {
-			if (entry->d_name[0] == '.')
-				continue;
-			if (i == FILES)
-				die("%s has too many files", dir_names[d]);
-			free(names[d * FILES + i]);
-			names[d * FILES + i++] = strdup(entry->d_name);
-		}
-		if (i != FILES)
-			die("%s has %u files", dir_names[d], i);
-		closedir(list);
-	}
-}
-
-static void sort_dirs(void)
-{
-	unsigned d;
-
-	list_dirs();
-	for (d = 0; d < DIRS; d++)
-		qsort(names + d * FILES, FILES, sizeof(*names), by_name);
-}
-
-static const char *device, *type, *dir;
-
-static void mount_it(void)
-{
-	if (mount(device, dir, type, MS_RDONLY, NULL))
+	if (mount(device, dir, type, flags, NULL)) {
+		if (errno == EROFS && !(flags & MS_RDONLY))
+			exit(STATUS_READ_ONLY);
 		die("mount %s as %s", device, type);
+	}
 	if (chdir(dir))
 		die("%s", dir);
 }
@@ -308,104 +152,29 @@ static void unmount_it(void)
 	usleep(100000);
 }
 
-static void remount(void)
+void remount(void)
 {
 	unmount_it();
-	mount_it();
+	mount_it(MS_RDONLY);
 	usleep(100000);
-}
-
-static void op_stat_cold(unsigned i)
-{
-	struct stat st;
-
-	if (i % FILES == 0)
-		open_file(dir_names[i / FILES], O_DIRECTORY);
-	if (fstatat(fd, names[i], &st, 0))
-		die("stat %s/%s", dir_names[i / FILES], names[i]);
-}
-
-/* ---- listing ---- */
-
-static void open_list(void)
-{
-	open_file("list", O_DIRECTORY);
-}
-
-static void op_list(unsigned i)
-{
-	long n;
-
-	(void)i;
-	do {
-		n = syscall(SYS_getdents64, fd, buffer, GETDENTS_SIZE);
-		if (n < 0)
-			die("getdents64");
-	} while (n);
-}
-
-static void prepare_list_cold(void)
-{
-	remount();
-	open_list();
-}
-
-/* Counts the entries, so that a listing that ends early does not look fast. */
-static void setup_list(void)
-{
-	unsigned count = 0;
-	long n, at;
-
-	open_list();
-	while ((n = syscall(SYS_getdents64, fd, buffer, GETDENTS_SIZE)) > 0)
-		for (at = 0; at < n; at += ((struct dirent64 *)(buffer + at))->d_reclen)
-			count++;
-	errno = 0;
-	if (count != ENTRIES + 2)
-		die("%u entries listed", count);
 }
 
 /* ---- measuring ---- */
 
-static const struct row {
-	const char *name;
-	const char *unit;
-	void (*setup)(void);		/* once */
-	void (*prepare)(void);		/* before every batch, not counted */
-	void (*op)(unsigned i);
-	unsigned batch;			/* operations in a batch */
-	unsigned units;			/* units in a batch */
-} rows[] = {
-	{ "cached 4k read", "read", setup_cached, NULL, op_read_4k, 4096, 4096 },
-	{ "cached 1M read", "read", setup_cached, NULL, op_read_1m, 32, 32 },
-	{ "cold 1M read", "MiB", setup_cold, forget_pages, op_read_1m, 32, 32 },
-	{ "direct 4k read", "read", setup_direct, forget_pages, op_read_4k, 2048, 2048 },
-	{ "stat hot", "call", NULL, NULL, op_stat, 4096, 4096 },
-	{ "open+close hot", "pair", NULL, NULL, op_open, 4096, 4096 },
-	{ "readlink hot", "call", NULL, NULL, op_readlink, 4096, 4096 },
-	{ "getxattr hot", "call", NULL, NULL, op_getxattr, 4096, 4096 },
-	{ "cold stat, readdir order", "file", list_dirs, remount, op_stat_cold,
-	  DIRS * FILES, DIRS * FILES },
-	{ "cold stat, name order", "file", sort_dirs, remount, op_stat_cold,
-	  DIRS * FILES, DIRS * FILES },
-	{ "readdir cold", "entry", setup_list, prepare_list_cold, op_list, 1, ENTRIES + 2 },
-	{ "readdir warm", "entry", setup_list, open_list, op_list, 1, ENTRIES + 2 },
-};
-
-#define ROWS (sizeof(rows) / sizeof(*rows))
 #define MAX_REPETITIONS 99u
 
 /* The two ends of what is counted. Each is also a no-op that the profiler knows by its displacement
  * (profile.c), which has to be a constant. */
 #define MARK_BASE 0x52340000
-#define MARKS_EACH 16		/* marks of a file system: more than it has rows */
+#define MARKS_EACH 32		/* marks of a file system: no fewer than there are rows */
+#define MARK_END 255
 #define MARK(n) \
 	case n: \
 		__asm__ volatile(".byte 0x0f, 0x1f, 0x80\n\t.long %c0" : : "i"(MARK_BASE + n)); \
 		break
-#define MARKS(n) MARK(n); MARK(n + 1); MARK(n + 2); MARK(n + 3); MARK(n + 4); MARK(n + 5); \
-	MARK(n + 6); MARK(n + 7); MARK(n + 8); MARK(n + 9); MARK(n + 10); MARK(n + 11); \
-	MARK(n + 12); MARK(n + 13); MARK(n + 14); MARK(n + 15)
+#define MARKS4(n) MARK(n); MARK(n + 1); MARK(n + 2); MARK(n + 3)
+#define MARKS(n) MARKS4(n); MARKS4(n + 4); MARKS4(n + 8); MARKS4(n + 12); MARKS4(n + 16); \
+	MARKS4(n + 20); MARKS4(n + 24); MARKS4(n + 28)
 
 static inline uint64_t now(void)
 {
@@ -419,21 +188,32 @@ static void __attribute__((noinline)) mark(unsigned n)
 {
 	switch (n) {
 	MARKS(0);
-	MARKS(16);
 	MARKS(32);
-	MARKS(48);
-	MARK(255);
+	MARKS(64);
+	MARKS(96);
+	MARK(MARK_END);
 	}
 }
 
-static uint64_t __attribute__((noinline)) batch(void (*op)(unsigned i), unsigned count)
+static int op_nothing(unsigned i)
+{
+	__asm__ volatile("" : : "r"(i) : "memory");
+	return 0;
+}
+
+/* How many operations of a batch succeeded, and what it took. */
+static unsigned __attribute__((noinline)) batch(const struct row *row, int (*op)(unsigned i), uint64_t *took)
 {
 	uint64_t start = now();
 	unsigned i;
 
-	for (i = 0; i < count; i++)
-		op(i);
-	return now() - start;
+	for (i = 0; i < row->batch; i++)
+		if (op(i))
+			break;
+	if (row->end && op == row->op)
+		row->end();
+	*took = now() - start;
+	return i;
 }
 
 static int by_number(const void *a, const void *b)
@@ -443,31 +223,115 @@ static int by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void measure(unsigned number, const struct row *row, unsigned repetitions)
+/* What the repetitions of a row took, per unit. */
+struct results {
+	int wanted;
+	int unsupported;
+	uint64_t loop;
+	double each[MAX_REPETITIONS];
+};
+
+/* Repetition `turn` of a row: turn 0 is a rehearsal, which brings this program's own pages in as well. */
+static void measure(const struct row *row, unsigned number, unsigned turn, struct results *results)
 {
-	double result[MAX_REPETITIONS];
-	uint64_t loop = batch(op_nothing, row->batch);
 	uint64_t total;
+	unsigned done;
+
+	if (!turn)
+		batch(row, op_nothing, &results->loop);
+	if (row->prepare)
+		row->prepare();
+	if (turn && results->wanted)
+		mark(number);
+	done = batch(row, row->op, &total);
+	mark(MARK_END);
+	if (done < row->batch) {
+		if (done || errno != EOPNOTSUPP)
+			die("%s, operation %u", row->name, done);
+		results->unsupported = 1;
+	}
+	if (turn)
+		results->each[turn - 1] =
+			(double)(total > results->loop ? total - results->loop : 0) / row->units;
+	if (row->cleanup)
+		row->cleanup();
+}
+
+static void report(const struct row *row, unsigned number, unsigned repetitions, struct results *results)
+{
+	double *each = results->each;
+
+	if (!results->wanted || results->unsupported)
+		return;
+	qsort(each, repetitions, sizeof(*each), by_number);
+	printf("%s\t%s\t%.1f\t%.1f\t%.1f\t%u\t%u\n", row->name, row->unit, each[repetitions / 2], each[0],
+	       each[repetitions - 1], number, repetitions * row->units);
+	fflush(stdout);
+}
+
+static int is_wanted(const struct row *row, char **wanted)
+{
+	char **at;
+
+	for (at = wanted; *at && strcmp(*at, row->name); at++)
+		;
+	return !*wanted || *at;
+}
+
+static int any_wanted(const struct row *rows, unsigned count, char **wanted)
+{
 	unsigned i;
 
-	if (row->setup)
-		row->setup();
-	/* The first batch is a rehearsal: it also brings this program's own pages in. */
-	for (i = 0; i <= repetitions; i++) {
-		if (row->prepare)
-			row->prepare();
-		if (i)
-			mark(number * MARKS_EACH + (row - rows));
-		total = batch(row->op, row->batch);
-		mark(255);
-		if (i)
-			result[i - 1] = (double)(total > loop ? total - loop : 0) / row->units;
+	for (i = 0; i < count; i++)
+		if (is_wanted(rows + i, wanted))
+			return 1;
+	return 0;
+}
+
+static void measure_reads(unsigned number, unsigned repetitions, char **wanted)
+{
+	unsigned i, turn;
+
+	for (i = 0; i < read_row_count; i++) {
+		const struct row *row = read_rows + i;
+		struct results results = { .wanted = is_wanted(row, wanted) };
+
+		if (!results.wanted)
+			continue;
+		if (row->setup)
+			row->setup();
+		for (turn = 0; turn <= repetitions; turn++)
+			measure(row, number * MARKS_EACH + i, turn, &results);
+		report(row, number * MARKS_EACH + i, repetitions, &results);
 	}
-	qsort(result, repetitions, sizeof(*result), by_number);
-	printf("%s\t%s\t%.1f\t%.1f\t%.1f\t%u\t%u\n", row->name, row->unit,
-	       result[repetitions / 2], result[0], result[repetitions - 1],
-	       number * MARKS_EACH + (unsigned)(row - rows), repetitions * row->units);
-	fflush(stdout);
+}
+
+static void measure_changes(unsigned number, unsigned repetitions, char **wanted)
+{
+	struct results all[MARKS_EACH] = {};
+	unsigned first, end, i, turn;
+
+	number = number * MARKS_EACH + read_row_count;
+	prepare_changes();
+	for (first = 0; first < change_row_count; first = end) {
+		int any = 0;
+
+		for (end = first; end < change_row_count &&
+				  change_rows[end].series == change_rows[first].series; end++)
+			any |= all[end].wanted = is_wanted(change_rows + end, wanted);
+		if (!any)
+			continue;
+		for (turn = 0; turn <= repetitions; turn++)
+			for (i = first; i < end; i++) {
+				sync();
+				/* Deferred work is to end before anything is counted. */
+				usleep(100000);
+				measure(change_rows + i, number + i, turn, all + i);
+			}
+		for (i = first; i < end; i++)
+			report(change_rows + i, number + i, repetitions, all + i);
+	}
+	finish_changes();
 }
 
 /*
@@ -493,30 +357,43 @@ static void check_clock(void)
 		    (unsigned long long)shortest);
 }
 
+static int usage(void)
+{
+	fputs("usage: fsbench fill DIR\n"
+	      "       fsbench read|change DEVICE TYPE DIR NUMBER REPETITIONS [ROW]...\n"
+	      "       fsbench any read|change [ROW]...\n"
+	      "       fsbench threads DIR FILES\n", stderr);
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
-	unsigned number, repetitions, i;
+	unsigned number, repetitions;
 	cpu_set_t cpus;
-	int arg;
+	int changes;
 
+	if (argc >= 3 && (!strcmp(argv[1], "fill") || !strcmp(argv[1], "threads")) && chdir(argv[2]))
+		die("%s", argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "fill")) {
-		if (chdir(argv[2]))
-			die("%s", argv[2]);
 		fill();
 		return 0;
 	}
-	if (argc < 7 || strcmp(argv[1], "measure")) {
-		fputs("usage: fsbench fill DIR\n"
-		      "       fsbench measure DEVICE TYPE DIR NUMBER REPETITIONS [ROW]...\n", stderr);
-		return 2;
-	}
+	if (argc >= 3 && !strcmp(argv[1], "any"))
+		return strcmp(argv[2], "read") ? !any_wanted(change_rows, change_row_count, argv + 3)
+					       : !any_wanted(read_rows, read_row_count, argv + 3);
+	if (argc == 4 && !strcmp(argv[1], "threads"))
+		return run_threads(atoi(argv[3]));
+	if (argc < 7 || (strcmp(argv[1], "read") && strcmp(argv[1], "change")))
+		return usage();
+	changes = !strcmp(argv[1], "change");
 	device = argv[2];
 	type = argv[3];
 	dir = argv[4];
 	number = atoi(argv[5]);
 	repetitions = atoi(argv[6]);
 	errno = 0;
-	if (number > 3 || repetitions < 1 || repetitions > MAX_REPETITIONS)
+	if (number > 3 || repetitions < 1 || repetitions > MAX_REPETITIONS ||
+	    read_row_count + change_row_count > MARKS_EACH)
 		die("NUMBER is at most 3, REPETITIONS 1 to %u", MAX_REPETITIONS);
 	CPU_ZERO(&cpus);
 	CPU_SET(0, &cpus);
@@ -524,12 +401,17 @@ int main(int argc, char **argv)
 		die("cannot pin");
 	memset(buffer, 1, sizeof(buffer));
 	check_clock();
-	mount_it();
-	for (i = 0; i < ROWS; i++) {
-		for (arg = 7; arg < argc && strcmp(argv[arg], rows[i].name); arg++)
-			;
-		if (argc == 7 || arg < argc)
-			measure(number, rows + i, repetitions);
+	if (!changes) {
+		mount_it(MS_RDONLY);
+		measure_reads(number, repetitions, argv + 7);
+	} else {
+		mount_it(0);
+		/* What the VFS says where there is no such operation. */
+		if (mkdir("base", 0755) && errno == EPERM) {
+			unmount_it();
+			return STATUS_READ_ONLY;
+		}
+		measure_changes(number, repetitions, argv + 7);
 	}
 	unmount_it();
 	return 0;

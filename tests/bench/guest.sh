@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The benchmark's part in the guest: one boot, one RAM disk. C ext4 fills an image and is measured on it, then
-# rext4 on the same image; then XFS fills its own and is measured. Writes /out/raw.tsv and /out/kallsyms.
+# The benchmark's part in the guest: one boot, one RAM disk. C ext4 fills an image and reading is measured on it,
+# then rext4's on the same image; then XFS fills its own and is measured. For changes each of them begins with an
+# empty image. Writes /out/raw.tsv and /out/kallsyms.
 #
 #     usage: tests/bench/guest.sh REPETITIONS [ROW]...
 
@@ -12,6 +13,7 @@ repetitions=$1
 shift
 disk=/dev/ram0
 mnt=/run/mnt
+uuid=6f5c1e0a-4d3b-4c2a-9b1e-72657874345f
 
 modprobe brd rd_nr=1 rd_size=1048576
 modprobe ext4
@@ -25,32 +27,61 @@ mkdir -p $mnt
 # Messages on the serial port cost instructions; warnings are still wanted.
 dmesg -n 5
 
+# Empty, also in memory; nothing is left for a thread to do later.
+make() { # TYPE
+	blkdiscard -q -f $disk
+	case $1 in
+	xfs) mkfs.xfs -q -f $disk ;;
+	# Names have the same hashes every time.
+	*) mkfs.ext4 -q -U $uuid -E hash_seed=$uuid,lazy_itable_init=0,lazy_journal_init=0 $disk ;;
+	esac
+}
+
 fill() { # TYPE
 	mount -t "$1" $disk $mnt
 	fsbench fill $mnt
 	umount $mnt
 }
 
-measure() { # TYPE NUMBER ROW...
-	local type=$1 number=$2 line
+measure() { # read|change TYPE NUMBER REPETITIONS [ROW]...
+	local what=$1 type=$2 line status=0
 	shift 2
-	echo "bench: $type"
-	fsbench measure $disk "$type" $mnt "$number" "$repetitions" "$@" >/run/lines
+	echo "bench: $type, $what"
+	fsbench "$what" $disk "$type" $mnt "$@" >/run/lines || status=$?
+	if [ $status = 3 ]; then
+		echo "bench: $type does not write"
+	elif [ $status != 0 ]; then
+		return $status
+	fi
 	while IFS= read -r line; do
 		printf '%s\t%s\n' "$type" "$line"
 	done </run/lines >>/out/raw.tsv
 }
 
 printf 'fs\trow\tunit\tmedian\tmin\tmax\tmark\tunits\n' >/out/raw.tsv
-echo "bench: filling"
-mkfs.ext4 -q $disk
-fill ext4
 # The symbols of a profile.
 cat /proc/kallsyms >/out/kallsyms
-measure ext4 0 "$@"
-measure rext4 1 "$@"
-# Empty again, also in memory.
-blkdiscard -f $disk
-mkfs.xfs -q -f $disk
-fill xfs
-measure xfs 2 "$@"
+number() { # TYPE
+	case $1 in ext4) echo 0 ;; rext4) echo 1 ;; xfs) echo 2 ;; esac
+}
+
+if fsbench any change "$@"; then
+	changes=$(((repetitions + 1) / 2))
+	for type in ext4 rext4 xfs; do
+		make $type
+		measure change $type "$(number $type)" $changes "$@"
+		if [ $type != xfs ]; then
+			e2fsck -fn $disk >/run/fsck 2>&1 || { head -n 20 /run/fsck; exit 1; }
+		fi
+	done
+fi
+if fsbench any read "$@"; then
+	echo "bench: filling"
+	make ext4
+	fill ext4
+	measure read ext4 0 "$repetitions" "$@"
+	measure read rext4 1 "$repetitions" "$@"
+	make xfs
+	fill xfs
+	measure read xfs 2 "$repetitions" "$@"
+fi

@@ -3,30 +3,35 @@
 #
 # Instructions per operation of C ext4, XFS and rext4: runs all three on a RAM disk in one guest whose time
 # counts instructions, prints a table, writes results.tsv and results.svg, and judges by the targets in
-# report.py. Makes what is missing first.
+# report.py. Then, in a guest with two processors, how many files a second several threads create. Makes what
+# is missing first.
 #
 #     usage: tests/bench/run.sh [OPTION]... [ROW]...
 #
 #     --report-only       status 0 also when a target is missed
 #     --out DIR           where results go (default: bench in the cache)
 #     --module FILE       rext4.ko (default: built for the kernel)
-#     --repetitions N     batches per row (default 7; 1 with --profile)
-#     --profile           also says in which functions each row's instructions are spent (profile.txt)
+#     --repetitions N     batches per row (default 7; 1 with --profile), half as many of changes
+#     --table-crc         on a processor without instructions for CRC32C, where the kernel goes by a table: a
+#                         checksum of 4 KiB costs 30 times as many instructions then
+#     --profile           also says in which functions each row's instructions are spent, and by which calls
+#                         they were reached (profile.txt)
 #
-#     ROW: names of rows as the table shows them; default all
+#     ROW: names of rows as the table shows them; `threads` for the one with several; default all
 #
 # Status: 0 when every target that was measured is met, 1 when one is missed, another when there is no result.
 
 # shellcheck source=qemu/lib.sh
 . "$(dirname "$0")/../../qemu/lib.sh"
 
-report=() out=$CACHE/bench module='' repetitions='' profile=0
+report=() out=$CACHE/bench module='' repetitions='' profile=0 cpu=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--report-only) report=(--report-only); shift ;;
 	--out) out=$2; shift 2 ;;
 	--module) module=$(realpath "$2"); shift 2 ;;
 	--repetitions) repetitions=$2; shift 2 ;;
+	--table-crc) cpu=(--qemu "-cpu max,-erms,-fsrm,-sse4.2"); shift ;;
 	--profile) profile=1; shift ;;
 	-*) die "bench: unknown option $1" ;;
 	*) break ;;
@@ -42,18 +47,37 @@ out=$(realpath "$out")
 work=$(mktemp -d "$CACHE/run/bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 gcc=("$PROJECT/qemu/enter.sh" gcc-14 -O2 -std=gnu11 -Wall -Wextra -Werror)
-"${gcc[@]}" -static -o "$work/fsbench" "$PROJECT/tests/bench/fsbench.c"
+sources=()
+for source in fsbench reads changes threads; do
+	sources+=("$PROJECT/tests/bench/$source.c")
+done
+"${gcc[@]}" -static -o "$work/fsbench" "${sources[@]}"
 plugin=()
 if [ $profile = 1 ]; then
 	"${gcc[@]}" -fPIC -shared -o "$work/profile.so" "$PROJECT/tests/bench/profile.c"
-	plugin=(--qemu "-plugin $work/profile.so,out=$out/blocks")
+	map=$("$PROJECT/qemu/kernel.sh" release)/System.map
+	address() { awk -v name="$1" '$3 == name { print $1 }' "$map"; }
+	switch=$(address __switch_to_asm) fork=$(address ret_from_fork_asm)
+	plugin=(--qemu "${cpu[1]:-} -plugin $work/profile.so,out=$out/blocks,switch=$switch,fork=$fork")
 fi
+rows=() threads=0
+for row in "$@"; do
+	if [ "$row" = threads ]; then threads=1; else rows+=("$row"); fi
+done
+if [ $# -eq 0 ] && [ $profile = 0 ]; then threads=1; fi
+
 start=$SECONDS
 lock "bench-$(key "$out")"
-rm -f "$out"/{raw.tsv,results.tsv,results.svg,kallsyms,blocks,profile.txt}
-"$PROJECT/qemu/guest.sh" --icount --module "$module" --share bin="$work" --out "$out" --mem 2G --timeout 1800 \
-	"${plugin[@]}" -- /src/tests/bench/guest.sh "$repetitions" "$@" >&2 || exit 2
-say "bench: took $(elapsed "$start")"
+rm -f "$out"/{raw.tsv,threads.tsv,results.tsv,results.svg,kallsyms,blocks,blocks.tree,profile.txt}
+guest=("$PROJECT/qemu/guest.sh" --module "$module" --share bin="$work" --out "$out" --mem 2G --timeout 1800)
+if [ $threads = 0 ] || [ ${#rows[@]} -gt 0 ] || [ $# -eq 0 ]; then
+	"${guest[@]}" --icount "${cpu[@]}" "${plugin[@]}" -- /src/tests/bench/guest.sh "$repetitions" "${rows[@]}" >&2 || exit 2
+	say "bench: took $(elapsed "$start")"
+fi
+if [ $threads = 1 ]; then
+	"${guest[@]}" -- /src/tests/bench/threads.sh 9 >&2 || exit 2
+	say "bench: took $(elapsed "$start")"
+fi
 if [ $profile = 1 ]; then
 	# The symbols in their readable form.
 	"$PROJECT/qemu/enter.sh" llvm-cxxfilt <"$out/kallsyms" >"$work/kallsyms"
