@@ -21,6 +21,7 @@
 #include <linux/fserror.h>
 #include <linux/fsverity.h>
 #include <linux/iomap.h>
+#include <linux/ioprio.h>
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
 #include <linux/kobject.h>

@@ -110,6 +110,8 @@ impl MountedAs {
 
 /// Seconds between two commits of the journal (`commit=`), unless given.
 const COMMIT: u32 = 5;
+/// Priority of the journal's I/O (`journal_ioprio=`), unless given: somewhat above the usual one.
+const JOURNAL_IOPRIO: u32 = 3;
 /// Microseconds (`max_batch_time=`), unless given.
 const MAX_BATCH_TIME: u32 = 15000;
 /// Blocks of the inode table that are read at a time (`inode_readahead_blks=`), unless given.
@@ -134,6 +136,8 @@ pub(crate) struct Options {
     resuid: u32,
     resgid: u32,
     commit: u32,
+    /// Priority of the journal's I/O, 0 (highest) to 7.
+    journal_ioprio: u32,
     min_batch_time: u32,
     max_batch_time: u32,
     stripe: u32,
@@ -280,6 +284,7 @@ impl Options {
             resuid: sb.def_resuid(),
             resgid: sb.def_resgid(),
             commit: COMMIT,
+            journal_ioprio: JOURNAL_IOPRIO,
             min_batch_time: 0,
             max_batch_time: MAX_BATCH_TIME,
             stripe: 0,
@@ -361,6 +366,7 @@ impl Options {
         put(&mut self.resuid, given.resuid);
         put(&mut self.resgid, given.resgid);
         put(&mut self.commit, given.commit);
+        put(&mut self.journal_ioprio, given.journal_ioprio);
         put(&mut self.min_batch_time, given.min_batch_time);
         put(&mut self.max_batch_time, given.max_batch_time);
         put(&mut self.stripe, given.stripe);
@@ -494,6 +500,12 @@ impl Options {
     #[inline]
     pub(crate) fn commit(&self) -> u32 {
         self.commit
+    }
+
+    /// Priority of the journal's I/O, 0 (highest) to 7.
+    #[inline]
+    pub(crate) fn journal_ioprio(&self) -> u32 {
+        self.journal_ioprio
     }
 
     /// How long a synchronous operation waits for others, in microseconds: at least and at most.

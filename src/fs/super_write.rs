@@ -162,6 +162,7 @@ pub(crate) fn set_journal_options(sb: &Sb, options: &Options) {
         journal.set_commit_interval(options.commit());
         journal.set_batch_times(min, max);
         journal.set_barrier(options.has(Toggles::BARRIER));
+        journal.set_io_priority(options.journal_ioprio());
     }
 }
 

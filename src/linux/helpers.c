@@ -14,6 +14,7 @@
 #include <linux/fsverity.h>
 #include <linux/highmem.h>
 #include <linux/iomap.h>
+#include <linux/ioprio.h>
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
 #include <linux/mbcache.h>
@@ -660,4 +661,11 @@ __rext4_helper void rext4_helper_mb_cache_entry_put(struct mb_cache *cache,
 __rext4_helper void rext4_helper_mb_cache_set_reusable(struct mb_cache_entry *entry, bool reusable)
 {
 	assign_bit(MBE_REUSABLE_B, &entry->e_flags, reusable);
+}
+
+/* The journal's thread has best-effort I/O of this level, 0 to 7. */
+__rext4_helper void rext4_helper_set_journal_ioprio(journal_t *journal, int level)
+{
+	if (journal->j_task)
+		set_task_ioprio(journal->j_task, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, level));
 }

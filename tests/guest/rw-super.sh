@@ -42,13 +42,6 @@ attach() {
 
 EXTERNAL=()
 make_fs $dev 64M -t ext4 -b 4096
-log_mark
-if ! mount -w -t "$FSTYPE" $dev "$MNT" 2>/dev/null && in_log 'cannot write yet'; then
-	skip "writing superblocks" "this driver does not write yet"
-	finish
-	exit
-fi
-umount "$MNT"
 
 # --- mounted and unmounted ---
 
@@ -86,6 +79,17 @@ life "1k" "defaults" -b 1024
 life "64k blocks" "defaults" -b 65536 2>/dev/null
 life "writeback" "data=writeback,journal_async_commit" -b 4096
 life "nobarrier" "nobarrier,commit=1" -b 4096
+
+# journal_class: priority of the I/O of the journal's thread.
+journal_class() { ionice -p "$(pgrep "^jbd2/ram0")"; }
+
+make_fs $dev 64M -t ext4 -b 4096
+attach "journal_ioprio, not given" defaults && equal "journal_ioprio, not given" "$(journal_class)" "best-effort: prio 3"
+umount "$MNT"
+attach "journal_ioprio=6" journal_ioprio=6 && equal "journal_ioprio=6" "$(journal_class)" "best-effort: prio 6"
+check "journal_ioprio=0, remount" mount -o remount,journal_ioprio=0 "$MNT"
+equal "journal_ioprio=0, remount" "$(journal_class)" "best-effort: prio 0"
+umount "$MNT"
 life "ext3" "defaults" -b 1024 -O ^extent,^64bit,^metadata_csum,^flex_bg,^orphan_file
 life "no checksums" "journal_checksum" -b 4096 -O ^metadata_csum
 life "no journal" "defaults" -b 4096 -O ^has_journal

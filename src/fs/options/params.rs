@@ -246,6 +246,7 @@ pub(crate) struct Parsed {
     pub(super) resuid: Option<u32>,
     pub(super) resgid: Option<u32>,
     pub(super) commit: Option<u32>,
+    pub(super) journal_ioprio: Option<u32>,
     pub(super) min_batch_time: Option<u32>,
     pub(super) max_batch_time: Option<u32>,
     pub(super) stripe: Option<u32>,
@@ -361,6 +362,7 @@ impl Parsed {
                 if n > 7 {
                     return Err(fc.invalid(fmt!("Invalid journal IO priority (must be 0-7)")));
                 }
+                self.journal_ioprio = Some(n);
             }
             (What::QuotaFile(kind), Value::Text(text)) => self.quota_file(fc, name, kind, text)?,
             (What::QuotaFormat, Value::Choice(n)) => {

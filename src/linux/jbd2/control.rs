@@ -7,7 +7,7 @@ use super::{
     outside::NoHandle,
 };
 use crate::linux::{bindings, super_block::check};
-use kernel::{prelude::*, types::NotThreadSafe};
+use kernel::{ffi::c_int, prelude::*, types::NotThreadSafe};
 
 /// Which checksums a journal has in its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +169,14 @@ impl<O: Owner> LoadedJournal<'_, O> {
             (&raw mut (*self.as_raw()).j_min_batch_time).write_volatile(min);
             (&raw mut (*self.as_raw()).j_max_batch_time).write_volatile(max);
         }
+    }
+
+    /// The priority of the journal's own I/O: `level`, of 0 (highest) to 7, of the best-effort class.
+    pub(crate) fn set_io_priority(&self, level: u32) {
+        // SAFETY: by the type invariant of `Raw`; a journal that has been loaded has a thread, which
+        // ends with it. Without memory for an I/O context nothing changes, which nobody minds.
+        // CAST: three bits.
+        unsafe { bindings::set_journal_ioprio(self.as_raw(), (level & 7) as c_int) };
     }
 
     /// Whether writes that must be on disk before others are flushed.
