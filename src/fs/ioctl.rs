@@ -6,7 +6,7 @@
 //! of their own; here are those that only the file system can answer.
 
 use super::{
-    handle, inode::MapKind, inode_write, map, options::WRITABLE, shutdown, super_image,
+    handle, inode::MapKind, inode_write, map, shutdown, super_image,
     super_write, Rext4Fs,
 };
 use crate::{
@@ -52,7 +52,7 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
         | nr::EXT4_IOC_SETVERSION
         | nr::FS_IOC32_SETVERSION
         | nr::EXT4_IOC32_SETVERSION => set_version(file, arg),
-        nr::EXT4_IOC_SHUTDOWN if WRITABLE => {
+        nr::EXT4_IOC_SHUTDOWN => {
             if !capability::sys_admin() {
                 return Err(EPERM);
             }

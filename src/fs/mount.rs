@@ -53,7 +53,6 @@ impl ContextOps for Mount {
         check_features(&mut new, &found.raw)?;
         check_kind(&new, MountedAs::of(fc), &found.raw.features())?;
         let options = Options::for_mount(fc, ctx, &found.raw, &found.geometry)?;
-        options::require_rdonly(fc, new.is_rdonly())?;
 
         let needs_recovery = found.raw.features().has(Incompat::RECOVER);
         let lenient = needs_recovery && !options.has(Toggles::NOLOAD);

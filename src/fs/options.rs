@@ -190,8 +190,7 @@ impl Options {
 
     /// The options after a remount with `given`; `self` stays as it is.
     ///
-    /// Errors: EINVAL (reported) for what cannot be changed while mounted; EROFS (reported) for
-    /// `rw`.
+    /// Errors: EINVAL (reported) for what cannot be changed while mounted.
     pub(crate) fn for_remount(
         &self,
         fc: &FsContext,
@@ -228,9 +227,6 @@ impl Options {
         }
         if given.stripe.is_some() {
             new.check_stripe(fc, geometry);
-        }
-        if fc.changes_rdonly() {
-            require_rdonly(fc, fc.asks_for_rdonly())?;
         }
         if given.on.has(Toggles::ABORT) {
             // A read-only mount has nothing to stop; for the others the caller does it.
@@ -546,22 +542,4 @@ impl Options {
             None => "out journal",
         }
     }
-}
-
-/// Whether file systems can be mounted for writing. The operations that change names, attributes
-/// and contents are not all there yet: until they are, no user gets a mount on which some work and
-/// others do not. What a writing mount does besides them is, behind this.
-pub(crate) const WRITABLE: bool = true;
-
-/// Refuses a mount that is not read-only. mount(8) tries again with `ro` by itself.
-///
-/// Errors: EROFS (reported).
-pub(crate) fn require_rdonly(fc: &FsContext, rdonly: bool) -> Result {
-    if rdonly || WRITABLE {
-        return Ok(());
-    }
-    fc.error(fmt!(
-        "rext4 cannot write yet: only a read-only mount is possible (mount -o ro)"
-    ));
-    Err(EROFS)
 }

@@ -9,7 +9,7 @@
 use super::{error, extent_at, open_inode};
 use crate::{
     engine::journal_scan::LogScan,
-    fs::{options::WRITABLE, Rext4Fs, Sb, VfsInode},
+    fs::{Rext4Fs, Sb, VfsInode},
     linux::{
         bdev::{ClaimedDevice, DeviceNumber},
         buffer::Buffer,
@@ -110,8 +110,8 @@ impl<'a> External<'a> {
     /// gives; EINVAL for one that cannot have blocks of this size, cannot be read, or has several
     /// users; EUCLEAN for one that is no journal, or another file system's.
     pub(super) fn claim(sb: &'a Sb, number: DeviceNumber, write: bool) -> Result<Self> {
-        let claimed = match ClaimedDevice::new(sb, number, write || WRITABLE) {
-            // It may be written later, and need not.
+        // Without `write`, it may be written later, and need not.
+        let claimed = match ClaimedDevice::new(sb, number, true) {
             Err(e) if !write && (e == EACCES || e == EROFS) => {
                 ClaimedDevice::new(sb, number, false)
             }
