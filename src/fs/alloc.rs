@@ -17,9 +17,11 @@
 //! Lock order: see [`super::groups`].
 
 mod freed;
+mod in_flight;
 mod inodes;
 
-#[allow(unused_imports, reason = "for the operations on names, which are being built")]
+#[allow(unused_imports, reason = "for contents of files, which are to come")]
+pub(crate) use in_flight::InFlight;
 pub(crate) use inodes::{free_inode, take_inode};
 
 use super::{
@@ -46,6 +48,112 @@ use kernel::prelude::*;
 /// Errors: EROFS on one that cannot.
 fn groups(sb: &Sb) -> Result<&Groups> {
     sb.info().groups.as_ref().ok_or(EROFS)
+}
+
+/// Looks for up to `len` (at least `min`) free clusters near `goal`, and has `take` take them, with
+/// the lock of their group held.
+///
+/// May sleep. Errors: ENOSPC; EIO, ENOMEM, and those of `take`. Damage is reported, takes a group
+/// out of use, and is none.
+fn find(
+    sb: &Sb,
+    goal: Goal,
+    len: u32,
+    min: u32,
+    mut take: impl FnMut(&mut Locked<'_>, Run) -> Result<(), Fault>,
+) -> Result<(Group, Run), Fault> {
+    let groups = groups(sb)?;
+    let info = sb.info();
+    let geo = &info.geometry;
+    info.reserved.check(geo, groups, min.into())?;
+    let mut search = Search::new(geo, goal, len, min);
+    // Each group comes at most once for each length, of which there are at most 32.
+    while let Some(attempt) = search.next(groups.runs()) {
+        let Some(mut locked) = groups.lock(attempt.group) else {
+            continue;
+        };
+        if !locked.trusts_clusters() {
+            locked.publish_longest();
+            continue;
+        }
+        let taken = match locked.map(sb) {
+            Ok(map) => match map.choose(attempt.want) {
+                Some(run) => take(&mut locked, run).map(|()| Some(run)),
+                None => Ok(None),
+            },
+            Err(e) => Err(e),
+        };
+        match taken {
+            Ok(found) => {
+                locked.publish_longest();
+                if let Some(run) = found {
+                    return Ok((attempt.group, run));
+                }
+            }
+            Err(e @ Fault::Corrupt(_)) => {
+                // Others may have space.
+                let e = locked.distrust_clusters(e);
+                drop(locked);
+                let _ = e.report(sb, 0, "block bitmap");
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Err(ENOSPC.into())
+}
+
+/// Sets clusters in the block bitmap of their group, which is made if it was never written.
+///
+/// Errors: corruption, EIO, ENOMEM, and those of a journal that has been given up; nothing has
+/// changed then.
+fn set_run(sb: &Sb, handle: &Handle<'_>, locked: &mut Locked<'_>, run: Run) -> Result<(), Fault> {
+    change(
+        sb,
+        handle,
+        locked,
+        || Ok(()),
+        |buffers, zones| {
+            buffers.init_clusters(zones)?;
+            buffers.take_clusters(run)
+        },
+    )
+}
+
+/// Changes the block bitmap and the descriptor of a group. `before` is called when nothing but `f`
+/// can fail any more. An error means that neither has changed.
+fn change(
+    sb: &Sb,
+    handle: &Handle<'_>,
+    locked: &mut Locked<'_>,
+    before: impl FnOnce() -> Result,
+    f: impl FnOnce(&mut GroupBuffers<'_>, &Zones<KVVec<Zone>>) -> Result<(), GroupError>,
+) -> Result<(), Fault> {
+    let info = sb.info();
+    let geo = &info.geometry;
+    let desc = locked.read_desc(sb)?;
+    let made = !locked.desc(geo, &desc)?.block_uninit();
+    let (device, block) = (sb.device(), locked.state.block_bitmap);
+    let mut bitmap = if made {
+        handle.edit(device.read(block)?)?
+    } else {
+        handle.create(device, block)?
+    };
+    let access = handle.access(desc)?;
+    before()?;
+    let group = locked.number;
+    {
+        let mut desc = access.open(&mut locked.state.desc).ok_or(EUCLEAN)?;
+        let mut buffers = GroupBuffers {
+            geo,
+            group,
+            desc: &mut desc,
+            bitmap: &mut bitmap,
+        };
+        f(&mut buffers, &info.zones).map_err(Corrupt::from)?;
+    }
+    bitmap.dirty(None);
+    access.dirty();
+    Ok(())
 }
 
 /// Blocks for one object (an inode, say), in one handle: allocated near where they should be,
@@ -85,100 +193,22 @@ impl<'a> Allocation<'a> {
     ///
     /// May sleep. Errors: ENOSPC; EIO, ENOMEM, and those of a journal that has been given up.
     pub(crate) fn take(&self, goal: Goal, len: u32, min: u32) -> Result<(FsBlock, u32), Fault> {
-        let groups = groups(self.sb)?;
-        let info = self.sb.info();
-        let geo = &info.geometry;
-        info.reserved.check(geo, groups, min.into())?;
-        let mut search = Search::new(geo, goal, len, min);
-        // Each group comes at most once for each length, of which there are at most 32.
-        while let Some(attempt) = search.next(groups.runs()) {
-            let Some(mut locked) = groups.lock(attempt.group) else {
-                continue;
-            };
-            let found = match locked.map(self.sb) {
-                Ok(map) => map.choose(attempt.want),
-                Err(e @ Fault::Corrupt(_)) => {
-                    // Out of use from now on. Others may have space.
-                    drop(locked);
-                    let _ = e.report(self.sb, 0, "block bitmap");
-                    continue;
-                }
-                Err(Fault::Errno(e)) if e == ENOSPC => None,
-                Err(e) => return Err(e),
-            };
-            let Some(run) = found else {
-                locked.publish_longest();
-                continue;
-            };
-            match self.take_run(&mut locked, run) {
-                Ok(()) => {
-                    let got = self.blocks_of(run.len);
-                    self.got.set(self.got.get().saturating_add(got));
-                    return Ok((first_block_of(geo, attempt.group, run.start), run.len));
-                }
-                Err(e @ Fault::Corrupt(_)) => {
-                    let e = locked.distrust_clusters(e);
-                    drop(locked);
-                    let _ = e.report(self.sb, 0, "block bitmap");
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        Err(ENOSPC.into())
+        let take = |locked: &mut Locked<'_>, run| self.take_run(locked, run);
+        let (group, run) = find(self.sb, goal, len, min, take)?;
+        let got = self.blocks_of(run.len);
+        self.got.set(self.got.get().saturating_add(got));
+        let geo = &self.sb.info().geometry;
+        Ok((first_block_of(geo, group, run.start), run.len))
     }
 
     /// Takes a run that the group's map says is free.
     fn take_run(&self, locked: &mut Locked<'_>, run: Run) -> Result<(), Fault> {
-        self.change(
-            locked,
-            || Ok(()),
-            |buffers, zones| {
-                buffers.init_clusters(zones)?;
-                buffers.take_clusters(run)
-            },
-        )?;
+        set_run(self.sb, self.handle, locked, run)?;
         // Under the same lock as the search: what was free still is.
         let map = locked.map(self.sb)?;
         map.take(run).map_err(Corrupt::from)?;
         map.settle(run).map_err(Corrupt::from)?;
         locked.count_clusters(run.len, true);
-        locked.publish_longest();
-        Ok(())
-    }
-
-    /// Changes the block bitmap and the descriptor of a group. `before` is called when nothing but
-    /// `f` can fail any more. An error means that neither has changed.
-    fn change(
-        &self,
-        locked: &mut Locked<'_>,
-        before: impl FnOnce() -> Result,
-        f: impl FnOnce(&mut GroupBuffers<'_>, &Zones<KVVec<Zone>>) -> Result<(), GroupError>,
-    ) -> Result<(), Fault> {
-        let info = self.sb.info();
-        let geo = &info.geometry;
-        let desc = locked.read_desc(self.sb)?;
-        let made = !locked.desc(geo, &desc)?.block_uninit();
-        let (device, block) = (self.sb.device(), locked.state.block_bitmap);
-        let mut bitmap = if made {
-            self.handle.edit(device.read(block)?)?
-        } else {
-            self.handle.create(device, block)?
-        };
-        let access = self.handle.access(desc)?;
-        before()?;
-        let group = locked.number;
-        {
-            let mut desc = access.open(&mut locked.state.desc).ok_or(EUCLEAN)?;
-            let mut buffers = GroupBuffers {
-                geo,
-                group,
-                desc: &mut desc,
-                bitmap: &mut bitmap,
-            };
-            f(&mut buffers, &info.zones).map_err(Corrupt::from)?;
-        }
-        bitmap.dirty(None);
-        access.dirty();
         Ok(())
     }
 
@@ -224,7 +254,9 @@ impl<'a> Allocation<'a> {
             }
             Ok(())
         };
-        self.change(locked, revoke, |buffers, _| buffers.free_clusters(run))?;
+        change(self.sb, self.handle, locked, revoke, |buffers, _| {
+            buffers.free_clusters(run)
+        })?;
         let map = locked.map(self.sb)?;
         // On disk they were in use; if not in memory, the map is wrong.
         map.free(run).map_err(Corrupt::from)?;

@@ -60,6 +60,10 @@ pub(crate) struct Groups {
     runs: GroupIndex<KVVec<AtomicU32>>,
     /// Free clusters on disk (those in flight included, those pending as well).
     pub(crate) free_clusters: Pin<KBox<PercpuCounter>>,
+    /// Those of them that somebody counts on: in flight.
+    pub(crate) promised: Pin<KBox<PercpuCounter>>,
+    /// Operations that found no space however often they were tried.
+    pub(crate) retries_exceeded: AtomicU64,
     /// Free inodes.
     pub(crate) free_inodes: Pin<KBox<PercpuCounter>>,
     /// Directories.
@@ -163,6 +167,8 @@ impl Groups {
             flex,
             runs,
             free_clusters: counter()?,
+            promised: counter()?,
+            retries_exceeded: AtomicU64::new(0),
             free_inodes: counter()?,
             used_dirs: counter()?,
             pending: AtomicU64::new(0),
@@ -212,16 +218,14 @@ impl Groups {
             locked.state.first_inode = 0;
             locked.state.bad_clusters = false;
             locked.state.bad_inodes = false;
-            if locked.state.map.as_ref().is_some_and(|map| map.is_idle()) {
-                locked.state.map = None;
-            }
-            if locked.state.map.is_none() {
-                self.runs.set(group, longest);
-            }
+            // Nothing is held: what had been freed was released before the mount got read-only.
+            locked.state.map = None;
+            self.runs.set(group, longest);
             drop(locked);
             crate::linux::sched::relax()?;
         }
         self.free_clusters.reset(clusters);
+        self.promised.reset(0);
         self.free_inodes.reset(inodes);
         self.used_dirs.reset(dirs);
         Ok(())
@@ -485,6 +489,38 @@ impl Locked<'_> {
             self.groups.change_dirs(self.number, !taken);
             self.groups.used_dirs.sub(by);
         }
+    }
+
+    /// Clusters have been taken in memory, and somebody counts on them.
+    pub(crate) fn promise(&self, n: u32) {
+        self.groups.promised.add(n.into());
+    }
+
+    /// Clusters that were promised are in use on disk, or are not needed any more.
+    pub(crate) fn keep_promise(&self, n: u32) {
+        self.groups.promised.sub(n.into());
+    }
+
+    /// Clusters that were taken in memory are free again.
+    ///
+    /// Errors: [`GroupError`] if they were not.
+    pub(crate) fn give_back(&mut self, run: Run) -> Result<(), GroupError> {
+        match &mut self.state.map {
+            Some(map) => map.give_back(run)?,
+            // It is there as long as anything is in flight.
+            None => return Err(GroupError::BitsClear),
+        }
+        self.publish_longest();
+        Ok(())
+    }
+
+    /// Forgets the map, if it says nothing that is not on disk. Whether it did.
+    pub(crate) fn forget(&mut self) -> bool {
+        let idle = self.state.map.as_ref().is_some_and(|map| map.is_idle());
+        if idle {
+            self.state.map = None;
+        }
+        idle
     }
 
     /// Clusters that were freed in a transaction can be had again.

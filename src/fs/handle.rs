@@ -20,6 +20,9 @@ use crate::{
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use kernel::prelude::*;
 
+/// How often an operation that finds no space is tried again.
+const RETRIES: u32 = 3;
+
 /// Why nothing can be changed any more.
 pub(crate) struct Emergency(AtomicU32);
 
@@ -120,20 +123,29 @@ pub(crate) fn restart(sb: &Sb, handle: &mut Handle<'_>, op: Op) -> Result {
 }
 
 /// Whether an operation that has failed for want of space is to be tried again: what has been freed
-/// can be had after a commit, which this waits for. `tries` counts.
+/// can be had after a commit, which this waits for. `tries` counts. To be called without a handle.
+#[cold]
 pub(crate) fn may_retry(sb: &Sb, tries: &mut u32) -> bool {
-    let (Some(journal), Some(groups)) = (sb.journal(), sb.info().groups.as_ref()) else {
+    let info = sb.info();
+    let (Some(journal), Some(groups)) = (sb.journal(), info.groups.as_ref()) else {
         return false;
     };
-    *tries = tries.saturating_add(1);
-    if *tries > 3 {
+    if *tries >= RETRIES {
+        groups.retries_exceeded.fetch_add(1, Relaxed);
         return false;
     }
+    *tries = tries.saturating_add(1);
     if !groups.has_pending() {
         // Somebody else's commit may just have brought some.
-        return groups.free_clusters.sum() != 0;
+        return info.reserved.check(&info.geometry, groups, 1).is_ok();
     }
-    NoHandle::here().is_ok_and(|outside| journal.force_commit(&outside).is_ok())
+    let Ok(outside) = NoHandle::here() else {
+        return false;
+    };
+    let committed = journal.force_commit(&outside);
+    // A commit counts as one before what it has freed can be had.
+    journal.wait_called_back(&outside);
+    committed.is_ok()
 }
 
 /// What jbd2's statistics know the operation as (`/proc/fs/jbd2`, tracepoints).

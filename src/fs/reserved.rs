@@ -80,11 +80,12 @@ impl Reserved {
     #[inline]
     pub(crate) fn check(&self, geo: &Geometry, groups: &Groups, want: u64) -> Result {
         let limits = Limits::new(geo, self.blocks(), self.pool());
-        let mut free = groups.free_clusters.read();
-        if reserve::needs_exact(free, 0, limits, want, groups.free_clusters.error()) {
-            free = groups.free_clusters.sum();
+        let (free, promised) = (&groups.free_clusters, &groups.promised);
+        let (mut now, mut dirty) = (free.read(), promised.read());
+        if reserve::needs_exact(now, dirty, limits, want, free.error()) {
+            (now, dirty) = (free.sum(), promised.sum());
         }
-        if reserve::may_take(free, 0, limits, want, false, || self.is_privileged()) {
+        if reserve::may_take(now, dirty, limits, want, false, || self.is_privileged()) {
             Ok(())
         } else {
             Err(ENOSPC)

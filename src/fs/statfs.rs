@@ -32,7 +32,7 @@ impl SuperOps for Super {
         let geo = &info.geometry;
         let bits = geo.cluster_bits() & 31;
         let free = free_counts(info);
-        let blocks_free = free.clusters << bits;
+        let blocks_free = free.clusters.saturating_sub(free.promised) << bits;
         let reserved = &info.reserved;
         let kept = reserved.blocks().saturating_add(reserved.pool() << bits);
         let overhead = if info.has(options::Toggles::MINIX_DF) {
@@ -104,8 +104,10 @@ impl SuperOps for Super {
 
 /// What is free.
 pub(crate) struct Free {
-    /// Clusters.
+    /// Clusters on disk.
     pub(crate) clusters: u64,
+    /// Those of them that somebody counts on.
+    pub(crate) promised: u64,
     /// Inodes.
     pub(crate) inodes: u64,
 }
@@ -116,10 +118,12 @@ pub(crate) fn free_counts(info: &super::super_info::SuperInfo) -> Free {
     match info.groups.as_ref() {
         Some(groups) => Free {
             clusters: groups.free_clusters.sum(),
+            promised: groups.promised.sum(),
             inodes: groups.free_inodes.sum(),
         },
         None => Free {
             clusters: info.free_clusters,
+            promised: 0,
             inodes: info.free_inodes,
         },
     }

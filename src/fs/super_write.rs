@@ -283,7 +283,9 @@ pub(crate) fn remount_ro(sb: &Sb, fc: &FsContext) -> Result {
         Some(journal) => {
             let mut outside = NoHandle::here()?;
             let locked = journal.lock_updates(&mut outside);
-            end(sb, journal.flush(locked.outside()));
+            let flushed = journal.flush(locked.outside());
+            journal.wait_called_back(locked.outside());
+            end(sb, flushed);
         }
         None => end(sb, sb.device().sync()),
     }

@@ -10,6 +10,7 @@
 use super::{
     errors::{self, first, last},
     proc,
+    statfs::free_counts,
     Rext4Fs, Sb,
 };
 use crate::linux::{
@@ -42,8 +43,10 @@ impl SuperSurfaces for Surfaces {
     type Fs = Rext4Fs;
 
     const ATTRIBUTES: &'static [Attribute<Sb>] = &[
-        // Nothing is written, so nothing waits to be.
-        Attribute::ro(c"delayed_allocation_blocks", |_, page| number(page, 0)),
+        Attribute::ro(c"delayed_allocation_blocks", |sb, page| {
+            let bits = sb.info().geometry.cluster_bits() & 31;
+            number(page, free_counts(sb.info()).promised << bits)
+        }),
         Attribute::ro(c"session_write_kbytes", |sb, page| {
             number(page, session_kbytes(sb))
         }),
@@ -61,6 +64,10 @@ impl SuperSurfaces for Surfaces {
             |sb, page| number(page, sb.info().reserved.pool()),
             set_reserved_clusters,
         ),
+        Attribute::ro(c"sra_exceeded_retry_limit", |sb, page| {
+            let groups = sb.info().groups.as_ref();
+            number(page, groups.map_or(0, |g| g.retries_exceeded.load(Relaxed)))
+        }),
         Attribute::wo(c"trigger_fs_error", trigger_error),
         Attribute::ro(c"errors_count", |sb, page| {
             number(page, errors::count(sb.info()).into())

@@ -335,6 +335,13 @@ __rext4_helper void rext4_helper_journal_state_unlock(journal_t *journal)
 	write_unlock(&journal->j_state_lock);
 }
 
+__rext4_helper void rext4_helper_journal_wait_called_back(journal_t *journal, const unsigned int *done)
+{
+	tid_t tid = READ_ONCE(journal->j_commit_sequence);
+
+	wait_event(journal->j_wait_done_commit, tid_geq(smp_load_acquire(done), tid));
+}
+
 __rext4_helper int rext4_helper_sync_dirty_buffer_fua(struct buffer_head *bh)
 {
 	return __sync_dirty_buffer(bh, REQ_SYNC | REQ_FUA);

@@ -5,6 +5,7 @@
 use super::{
     commit::{self, Commit},
     map::BlockMap,
+    outside::NoHandle,
 };
 use crate::linux::{
     bdev::ClaimedDevice, bindings, buffer::Device, fs_type::FileSystem, inode::Inode,
@@ -15,7 +16,7 @@ use core::{
     mem,
     ops::Deref,
     ptr::NonNull,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use kernel::{error::from_err_ptr, ffi::c_int, prelude::*, sync::aref::ARef};
 
@@ -60,6 +61,8 @@ pub(super) struct Private<O: Owner> {
     pub(super) at_commit: commit::Queue<O>,
     map: BlockMap,
     told: AtomicBool,
+    /// The last transaction whose callbacks have run.
+    called_back: AtomicU32,
 }
 
 /// Whether a journal has been given up. Once that is so it stays so.
@@ -102,6 +105,7 @@ impl<O: Owner> Private<O> {
         let aborted = unsafe { is_aborted(raw) };
         let result = if aborted { Err(EIO) } else { Ok(()) };
         self.at_commit.run(&self.owner, Commit { tid, result });
+        self.called_back.store(tid, Ordering::Release);
         if aborted {
             // SAFETY: by contract.
             unsafe { self.tell(raw) };
@@ -259,6 +263,7 @@ impl<'a, O: Owner> Journal<'a, O> {
                 at_commit: commit::Queue::new(),
                 map,
                 told: AtomicBool::new(false),
+                called_back: AtomicU32::new(0),
             },
             GFP_KERNEL,
         )?)
@@ -318,6 +323,9 @@ impl<'a, O: Owner> Journal<'a, O> {
     pub(crate) fn load(self) -> Result<LoadedJournal<'a, O>> {
         // SAFETY: by the type invariant of `Raw`.
         check(unsafe { bindings::jbd2_journal_load(self.0.raw.as_ptr()) })?;
+        // SAFETY: as above; nothing has been committed since.
+        let last = unsafe { (*self.0.raw.as_ptr()).j_commit_sequence };
+        self.0.private().called_back.store(last, Ordering::Relaxed);
         Ok(LoadedJournal(self.0))
     }
 }
@@ -337,6 +345,16 @@ impl<O: Owner> LoadedJournal<'_, O> {
             bindings::jbd2_journal_clear_err(self.0.raw.as_ptr());
             bindings::jbd2_journal_update_sb_errno(self.0.raw.as_ptr());
         }
+    }
+
+    /// Waits until what was to be done after the commits that have ended so far has been done (see
+    /// [`CommitCallback`](super::CommitCallback)). Not from such a callback.
+    pub(crate) fn wait_called_back(&self, _: &NoHandle) {
+        let done = self.0.private().called_back.as_ptr();
+        // SAFETY: by the type invariant of `Raw`; the word is only changed atomically. jbd2 wakes
+        // those who wait when it returns from the callbacks of a transaction, of which there are
+        // some for every one that is committed.
+        unsafe { bindings::journal_wait_called_back(self.0.raw.as_ptr(), done) };
     }
 
     /// Commits what is left, marks the journal as empty on disk and lets it go.
