@@ -13,3 +13,4 @@ mod jbd2;
 #[cfg(CONFIG_KUNIT = "y")]
 mod memory;
 mod platform;
+mod space;

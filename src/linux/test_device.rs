@@ -2,7 +2,12 @@
 
 //! A block device of its own for a KUnit suite, and other things that only tests do.
 
-use super::{bindings, buffer::Device, super_block::check};
+use super::{
+    bindings,
+    buffer::Device,
+    fs_type::FileSystem,
+    super_block::{check, SuperBlock},
+};
 use core::ptr::{self, NonNull};
 use kernel::{error::from_err_ptr, ffi::c_void, prelude::*};
 
@@ -71,6 +76,40 @@ impl Drop for TestDevice {
         super::super_block::forget_buffers(self.device());
         // SAFETY: by the type invariant it is open, and ours.
         unsafe { bindings::bdev_fput(self.file.as_ptr()) };
+    }
+}
+
+/// Calls `f` with each mounted file system of type `name`, which is one of `F`'s own; none is
+/// unmounted or remounted meanwhile.
+pub(crate) fn with_mounted<F: FileSystem>(name: &CStr, mut f: impl FnMut(&SuperBlock<F>)) {
+    /// # Safety
+    ///
+    /// For `iterate_supers_type`, with a superblock of `F` and a `G`.
+    unsafe extern "C" fn call<F: FileSystem, G: FnMut(&SuperBlock<F>)>(
+        sb: *mut bindings::super_block,
+        f: *mut c_void,
+    ) {
+        // SAFETY: by contract; a superblock that is locked has been filled, or there is no root.
+        unsafe {
+            if !(*sb).s_root.is_null() {
+                (*f.cast::<G>())(SuperBlock::from_raw(sb));
+            }
+        }
+    }
+    fn callback<F: FileSystem, G: FnMut(&SuperBlock<F>)>(_: &G) -> Callback {
+        call::<F, G>
+    }
+    type Callback = unsafe extern "C" fn(*mut bindings::super_block, *mut c_void);
+
+    let callback = callback::<F, _>(&f);
+    // SAFETY: the type is held while it is used, by a reference to its module. Its superblocks are
+    // `F`'s, as the caller says.
+    unsafe {
+        let fs_type = bindings::get_fs_type(name.as_char_ptr());
+        if !fs_type.is_null() {
+            bindings::iterate_supers_type(fs_type, Some(callback), (&raw mut f).cast());
+            bindings::module_put((*fs_type).owner);
+        }
     }
 }
 
