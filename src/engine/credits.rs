@@ -69,6 +69,13 @@ pub enum Initial {
     InBody,
     /// They may need an attribute block.
     Block,
+    /// They may also need EA inodes: so many values, of at most so many bytes each.
+    EaInodes {
+        /// How many values.
+        count: u32,
+        /// Length of the longest, in bytes.
+        len: u32,
+    },
 }
 
 /// An operation, with what its credits depend on.
@@ -439,11 +446,21 @@ impl Shape {
 
     /// An inode that is allocated and written, with its first attributes.
     fn new_inode(&self, initial: Initial) -> Credits {
+        // The block, its allocation, and `ext_attr`. It is changed in its place for each attribute
+        // after the first one, and may turn out equal to another one then, which gets an owner.
+        let block = join(&[self.new_block(), change(sum(&[SUPER, 1]))]);
         let attributes = match initial {
             Initial::InBody => Credits::default(),
-            // The block (or another owner of an equal one), its allocation, and `ext_attr`. These
-            // attributes are small: none is in an inode of its own.
-            Initial::Block => join(&[self.new_block(), change(SUPER)]),
+            Initial::Block => block,
+            // One that has been found and is not needed loses its reference again.
+            Initial::EaInodes { count, len } => {
+                let value = join(&[self.ea_value(len), change(ea_counts(1))]);
+                let all = Credits {
+                    blocks: value.blocks.saturating_mul(count),
+                    revokes: value.revokes.saturating_mul(count),
+                };
+                join(&[block, all])
+            }
         };
         join(&[change(sum(&[INODE, INODE_BITS])), attributes])
     }
@@ -469,6 +486,16 @@ impl Shape {
         if !self.ea_inode {
             return places;
         }
+        let counts = ea_counts(others.saturating_add(1));
+        join(&[places, self.ea_value(len), change(counts)])
+    }
+
+    /// A value of `len` bytes that is put into an inode of its own, with its bits and its blocks,
+    /// which are journalled; or one reference more to an inode that is there.
+    fn ea_value(&self, len: u32) -> Credits {
+        if len == 0 {
+            return Credits::default();
+        }
         // `div_ceil` by what the compiler does not know can overflow, for all it knows.
         let size = self.block_size.max(1);
         let blocks = (len / size).saturating_add(u32::from(len % size != 0));
@@ -477,16 +504,10 @@ impl Shape {
         let nodes = blocks.div_ceil(EXTENTS_PER_NODE_MIN).saturating_add(1);
         let nodes = if blocks <= EXTENTS_IN_ROOT { 0 } else { nodes };
         let taken = blocks.saturating_add(nodes);
-        let new = if len == 0 {
-            Credits::default()
-        } else {
-            Credits {
-                blocks: sum(&[INODE, INODE_BITS, taken, self.bits(taken)]),
-                revokes: taken,
-            }
-        };
-        let counts = ea_counts(others.saturating_add(1));
-        join(&[places, new, change(counts)])
+        Credits {
+            blocks: sum(&[INODE, INODE_BITS, taken, self.bits(taken)]),
+            revokes: taken,
+        }
     }
 }
 
@@ -588,7 +609,7 @@ mod tests {
             // descriptor for these three new blocks. The inode, its bitmap, its descriptor.
             (Op::Create(flat, Initial::InBody), (1 + 5 + 1 + 6 + 3, 3)),
             (Op::Mkdir(flat, Initial::InBody), (16 + 1 + 2, 4)),
-            (Op::Create(flat, Initial::Block), (16 + 1 + 2 + 1, 4)),
+            (Op::Create(flat, Initial::Block), (16 + 1 + 2 + 2, 4)),
             (Op::Create(one, Initial::InBody), (16 + 2 + 2, 4)),
             // Two tables, three new ones.
             (Op::Create(indirect, Initial::InBody), (16 + 4 + 4, 5)),
