@@ -24,7 +24,7 @@
 
 use super::{
     fault::Fault,
-    inode::{MapKind, Root, XattrPlaces},
+    inode::{number, MapKind, Root, XattrPlaces},
     options::Toggles,
     orphan::SlotRight,
     super_info,
@@ -95,6 +95,14 @@ impl Prepared<'_, '_> {
     /// EINVAL (reported as well: a mistake of ours) for a value that the inode cannot hold, when
     /// all other fields have been written.
     pub(crate) fn store(self) -> Result {
+        self.store_with(|_| ())
+    }
+
+    /// As [`store`](Self::store), and changes the slot by `f` before (see [`edit`](Self::edit)).
+    ///
+    /// Errors: as there.
+    #[inline]
+    pub(crate) fn store_with(self, f: impl FnOnce(&mut InodeEdit<'_>)) -> Result {
         let info = self.inode.data();
         if info.may_expand.load(Relaxed) {
             // Later then, or never: the inode is as good as it was.
@@ -104,22 +112,46 @@ impl Prepared<'_, '_> {
         if info.map_kind() == MapKind::None {
             // A fast symlink's target and a device's number do not change, inline data is in the
             // slot only.
-            return self.put(false, IBlock::Keep, Some(&places));
+            return self.put(false, IBlock::Keep, Some(&places), f);
         }
         let root = info.data_sem.read();
-        self.put(false, IBlock::Root(&root.block), Some(&places))
+        self.put(false, IBlock::Root(&root.block), Some(&places), f)
     }
 
     /// As [`store`](Self::store), with data_sem held, which protects `root`. The attribute block
     /// stays as it is in the slot.
     pub(crate) fn store_mapped(self, root: &Root) -> Result {
-        self.put(false, IBlock::Root(&root.block), None)
+        self.put(false, IBlock::Root(&root.block), None, |_| ())
     }
 
     /// As [`store`](Self::store), with xattr_sem held, which protects `places`. `i_block` stays as
     /// it is in the slot.
     pub(crate) fn store_attributed(self, places: &XattrPlaces) -> Result {
-        self.put(false, IBlock::Keep, Some(places))
+        self.store_attributed_with(places, |_| ())
+    }
+
+    /// As [`store_attributed`](Self::store_attributed), and changes the slot by `f` before: the
+    /// attributes in the inode's body, for which xattr_sem is held for writing.
+    ///
+    /// Errors: as [`store`](Self::store).
+    #[inline]
+    pub(crate) fn store_attributed_with(
+        self,
+        places: &XattrPlaces,
+        f: impl FnOnce(&mut InodeEdit<'_>),
+    ) -> Result {
+        self.put(false, IBlock::Keep, Some(places), f)
+    }
+
+    /// The slot's bytes: for who holds the lock of what it looks at. Others may change meanwhile.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let geo = &self.inode.super_block().info().geometry;
+        let start = match number(self.inode) {
+            Ok(ino) => geo.inode_location(ino).offset as usize,
+            Err(_) => return &[],
+        };
+        let end = start.saturating_add(geo.inode_size().into());
+        self.access.buffer().get(start..end).unwrap_or(&[])
     }
 
     /// Changes the slot by `f`: attributes in the inode's body and inline data (xattr_sem is held
@@ -154,7 +186,7 @@ impl Prepared<'_, '_> {
             Some((major, minor)) => IBlock::Device(major, minor),
             None => IBlock::Root(&root.block),
         };
-        self.put(true, i_block, Some(&places))
+        self.put(true, i_block, Some(&places), |_| ())
     }
 
     /// Takes as much of the extra fields into use as the superblock asks for (`want_extra_isize`),
@@ -225,7 +257,13 @@ impl Prepared<'_, '_> {
         Ok(found.ok_or(Corrupt::from(InodeError::Truncated))?)
     }
 
-    fn put(self, fresh: bool, i_block: IBlock<'_>, places: Option<&XattrPlaces>) -> Result {
+    fn put(
+        self,
+        fresh: bool,
+        i_block: IBlock<'_>,
+        places: Option<&XattrPlaces>,
+        f: impl FnOnce(&mut InodeEdit<'_>),
+    ) -> Result {
         let inode = self.inode;
         let info = inode.data();
         let sb = inode.super_block();
@@ -242,6 +280,7 @@ impl Prepared<'_, '_> {
         }
         let ids16 = sb.info().has(Toggles::NO_UID32).then_some(OVERFLOW_IDS);
         let stored = self.with_slot(fresh, |edit| {
+            f(edit);
             let flags = info.flags();
             let stamps = || Stamps {
                 atime: stamp(inode.atime()),

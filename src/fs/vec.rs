@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Filling vectors whose room is known beforehand.
+//! Filling vectors.
 //!
 //! `Vec::push` may have to grow the vector, with arithmetic that the overflow checks turn into
-//! panic paths; here room is made once, with `with_capacity`.
+//! panic paths; here room is made once, with `with_capacity`, or step by step.
 
 use kernel::{
     alloc::{allocator::Kmalloc, Allocator, Vec},
@@ -16,6 +16,21 @@ use kernel::{
 #[inline]
 pub(crate) fn push<T, A: Allocator>(vec: &mut Vec<T, A>, value: T) -> Result {
     vec.push_within_capacity(value).map_err(|_| ENOMEM)
+}
+
+/// Makes room for at least one more value, when it is not known beforehand how many there will be.
+///
+/// Errors: ENOMEM; the vector is as it was then.
+pub(crate) fn make_room<T, A: Allocator>(vec: &mut Vec<T, A>) -> Result {
+    if vec.len() < vec.capacity() {
+        return Ok(());
+    }
+    let more = vec.len().saturating_mul(2).max(4);
+    let old = core::mem::replace(vec, Vec::with_capacity(more, GFP_KERNEL)?);
+    for value in old {
+        push(vec, value)?;
+    }
+    Ok(())
 }
 
 /// A vector of `len` copies of `value`.

@@ -44,7 +44,8 @@ pub fn order(index: u8, name: &[u8], other_index: u8, other_name: &[u8]) -> Orde
     index
         .cmp(&other_index)
         .then(name.len().cmp(&other_name.len()))
-        .then_with(|| name.cmp(other_name))
+        // Byte by byte: comparing slices subtracts their lengths, which the compiler has to see are equal.
+        .then_with(|| name.iter().cmp(other_name))
 }
 
 /// Number of inodes that share the block, at least 1.
