@@ -13,7 +13,7 @@
 //! that is taken inside of a handle goes into a [`Dropped`], whose owner puts them all afterwards.
 
 use super::{
-    ea_value,
+    ea_new, ea_value,
     fault::Fault,
     inode::{iget, number, read_slot},
     inode_write, orphan,
@@ -24,11 +24,11 @@ use super::{
 use crate::{
     linux::{inode_edit::InodeEdit as _, inode_new::Peek},
     ondisk::{
-        ea_inode::{drop_reference, EaKind, EaLife},
+        ea_inode::{add_reference, drop_reference, value_hash, EaKind, EaLife},
         inode::{InodeFlags, Purpose},
         inode_edit::ea_ref_count,
         xattr::XattrError,
-        xattr_edit::OldEaInode,
+        xattr_edit::{NewValue, OldEaInode},
         Ino,
     },
 };
@@ -112,13 +112,23 @@ fn get(sb: &Sb, ino: Ino, dropped: &mut Dropped) -> Result<ARef<VfsInode>, Fault
 }
 
 impl Referred {
+    /// Counts one reference more.
+    ///
+    /// May sleep. Errors: damage, EIO, EROFS; nothing has changed then.
+    pub(crate) fn add_reference(&self, handle: &Handle<'_>) -> Result<(), Fault> {
+        count(handle, &self.inode, |now| match add_reference(now)? {
+            // Its owner has one.
+            EaLife::Begins | EaLife::Ends => Err(XattrError::UnusedEaInode.into()),
+            life => Ok(life),
+        })
+    }
+
     /// Counts one reference less. With the last one the EA inode becomes an orphan.
     ///
     /// May sleep. Errors: damage, EIO, EROFS; nothing has changed then.
-    pub(crate) fn drop_reference(self, handle: &Handle<'_>) -> Result<(), Fault> {
-        let kind = self.kind;
-        count(handle, &self.inode, |now| match kind {
-            EaKind::Hashed => drop_reference(now),
+    pub(crate) fn drop_reference(&self, handle: &Handle<'_>) -> Result<(), Fault> {
+        count(handle, &self.inode, |now| match self.kind {
+            EaKind::Hashed => Ok(drop_reference(now)?),
             // There is no count.
             EaKind::Lustre => Ok(EaLife::Ends),
         })
@@ -129,7 +139,7 @@ impl Referred {
 fn count(
     handle: &Handle<'_>,
     ea: &VfsInode,
-    change: impl FnOnce(u64) -> Result<EaLife, XattrError>,
+    change: impl FnOnce(u64) -> Result<EaLife, Fault>,
 ) -> Result<(), Fault> {
     let sb = ea.super_block();
     let _lock = sharing::of(sb)?.lock_references();
@@ -144,6 +154,105 @@ fn count(
         edit.set_links(u16::from(life != EaLife::Ends));
     })?;
     Ok(())
+}
+
+/// A value that is in an EA inode, where a reference has been counted for it.
+pub(crate) struct Value {
+    inode: ARef<VfsInode>,
+    ino: Ino,
+    hash: u32,
+    size: u32,
+}
+
+impl Value {
+    /// What an entry says of it.
+    pub(crate) fn as_new<'a>(&self) -> NewValue<'a> {
+        NewValue::EaInode {
+            ino: self.ino,
+            hash: self.hash,
+            size: self.size,
+        }
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Counts one reference less: there is no entry for it, or one that has been counted already.
+    ///
+    /// May sleep. Errors: EIO, EROFS.
+    pub(crate) fn give_up(&self, handle: &Handle<'_>) -> Result<(), Fault> {
+        count(handle, &self.inode, |now| Ok(drop_reference(now)?))
+    }
+}
+
+/// Finds an EA inode with `bytes`, of an attribute of `owner`, or makes one, and counts a reference.
+/// Inside of a handle. May sleep.
+///
+/// Errors: ENOSPC, EIO, ENOMEM, EROFS; nothing has changed then.
+pub(crate) fn find_or_make(
+    handle: &Handle<'_>,
+    owner: &VfsInode,
+    bytes: &[u8],
+    dropped: &mut Dropped,
+) -> Result<Value, Fault> {
+    let sb = owner.super_block();
+    let hash = value_hash(sb.info().geometry.ea_hash_seed(), bytes);
+    let inode = match find(handle, sb, bytes, hash, dropped)? {
+        Some(inode) => inode,
+        None => ea_new::make(handle, owner, bytes, hash, dropped)?,
+    };
+    Ok(Value {
+        ino: number(&inode)?,
+        inode,
+        hash,
+        // No value is longer than what a call passes.
+        size: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+    })
+}
+
+/// How many entries of the cache are looked at.
+const TRIES: u32 = 16;
+
+/// Finds an EA inode in memory that holds `bytes`, and counts a reference to it.
+fn find(
+    handle: &Handle<'_>,
+    sb: &Sb,
+    bytes: &[u8],
+    hash: u32,
+    dropped: &mut Dropped,
+) -> Result<Option<ARef<VfsInode>>, Fault> {
+    let mut next = sharing::of(sb)?.find_value(hash);
+    for _ in 0..TRIES {
+        let Some(entry) = next else {
+            break;
+        };
+        dropped.reserve()?;
+        // Its eviction waits for us to put the entry, so it must not be waited for.
+        if let Peek::Here(inode) = sb.peek_inode(entry.value()) {
+            dropped.keep(inode.clone());
+            let equal = inode.data().flags().contains(InodeFlags::EA_INODE)
+                && ea_value::is(sb, number(&inode)?, bytes, hash).unwrap_or(false);
+            // It may lose its last reference, and is not to be brought back from there.
+            let live = |now| match add_reference(now)? {
+                EaLife::Goes(n) => Ok(EaLife::Goes(n)),
+                EaLife::Begins | EaLife::Ends => Err(ENOENT.into()),
+            };
+            if equal {
+                match count(handle, &inode, live) {
+                    Ok(()) => {
+                        entry.touch();
+                        return Ok(Some(inode));
+                    }
+                    Err(Fault::Errno(e)) if e == ENOENT => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        next = entry.next();
+    }
+    Ok(None)
 }
 
 /// `inode` is being evicted: if it is an EA inode, it cannot be found by its value any more.

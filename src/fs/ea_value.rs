@@ -150,7 +150,7 @@ impl<'a> Contents<'a> {
         mut f: impl FnMut(&[u8]) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let device = self.sb.device();
-        let block_size = self.sb.block_size();
+        let bits = self.sb.info().geometry.block_bits() & 31;
         let mut at = FileBlock::ZERO;
         let mut left = size;
         // Each turn reads at least one block, and there are no more than the size says.
@@ -162,7 +162,8 @@ impl<'a> Contents<'a> {
             let skip = m.lblk.distance_to(at);
             let first = start.get().wrapping_add(skip.into());
             let run = m.len.saturating_sub(skip);
-            let wanted = u32::try_from(left.div_ceil(block_size.max(1))).unwrap_or(u32::MAX);
+            let last = u32::try_from(left.saturating_sub(1) >> bits).unwrap_or(u32::MAX);
+            let wanted = last.saturating_add(1);
             let run = run.min(wanted);
             device.read_ahead(first, run);
             for n in 0..run {

@@ -11,8 +11,8 @@
 //! - [`setattr`], [`fileattr`] attributes that are changed;
 //! - [`orphan`] inodes that a crash must not leave as they are;
 //! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
-//! - [`xattr`] extended attributes, which [`xattr_sharing`] inodes share in [`xattr_block`]s and
-//!   [`ea_inode`]s, and give up in [`xattr_release`];
+//! - [`xattr`] extended attributes, [`xattr_set`] changed; what inodes share of them
+//!   ([`xattr_sharing`]): [`xattr_block`]s and [`ea_inode`]s; [`xattr_release`] how they end;
 //! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
 
 #![forbid(unsafe_code)]
@@ -26,15 +26,8 @@ pub(crate) mod alloc;
 pub(crate) mod dir;
 mod dir_change;
 mod dir_inline;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
 pub(crate) mod ea_inode;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
+mod ea_new;
 pub(crate) mod ea_value;
 pub(crate) mod errors;
 pub(crate) mod export;
@@ -75,8 +68,8 @@ pub(crate) mod options;
 )]
 pub(crate) mod orphan;
 pub(crate) mod proc;
-pub(crate) mod reserved;
 mod rename;
+pub(crate) mod reserved;
 pub(crate) mod setattr;
 pub(crate) mod shutdown;
 pub(crate) mod statfs;
@@ -93,10 +86,6 @@ pub(crate) mod tx;
 pub(crate) mod vec;
 pub(crate) mod verity;
 pub(crate) mod xattr;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
 pub(crate) mod xattr_block;
 pub(crate) mod xattr_init;
 #[allow(
@@ -104,10 +93,7 @@ pub(crate) mod xattr_init;
     reason = "the write path, which uses all of it, is being built"
 )]
 pub(crate) mod xattr_release;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
+pub(crate) mod xattr_set;
 pub(crate) mod xattr_sharing;
 
 use crate::linux::{

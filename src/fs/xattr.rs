@@ -16,15 +16,19 @@ use super::{
     inode::{number, read_slot, Slot, XattrPlaces},
     options::Toggles,
     super_info::SuperInfo,
-    xattr_block, Rext4Fs, VfsInode,
+    xattr_block, xattr_set, Rext4Fs, VfsInode,
 };
 use crate::{
-    engine::xattr_find,
+    engine::{
+        xattr_edit::{self, Request},
+        xattr_find,
+    },
     linux::{
         buffer::Buffer,
         capability,
-        iomap::{Iomap, IomapOps, Placed, Request},
-        xattr::{ListBuffer, Prefix, ValueBuffer, XattrOps},
+        idmap::Idmap,
+        iomap::{self, Iomap, IomapOps, Placed},
+        xattr::{Existing, ListBuffer, Prefix, ValueBuffer, XattrOps},
     },
     ondisk::{
         inode::Inode,
@@ -47,7 +51,7 @@ impl From<XattrError> for Fault {
     }
 }
 
-/// How rext4 reads attributes.
+/// How rext4 reads and sets attributes.
 pub(crate) struct Xattr;
 
 #[vtable]
@@ -83,6 +87,31 @@ impl XattrOps for Xattr {
             return Err(EOPNOTSUPP);
         }
         get(inode, index, name, out)
+    }
+
+    fn set(
+        _idmap: Idmap<'_>,
+        inode: &VfsInode,
+        index: u8,
+        name: &[u8],
+        value: Option<&[u8]>,
+        existing: Existing,
+    ) -> Result {
+        if matches!(index, index::USER | index::HURD) && !has_user_xattrs(inode) {
+            return Err(EOPNOTSUPP);
+        }
+        let request = Request {
+            index,
+            name,
+            value,
+            existing: match existing {
+                Existing::Any => xattr_edit::Existing::Any,
+                Existing::Forbidden => xattr_edit::Existing::Forbidden,
+                Existing::Required => xattr_edit::Existing::Required,
+            },
+            outside: false,
+        };
+        xattr_set::set(inode, &request, None)
     }
 }
 
@@ -286,7 +315,7 @@ impl IomapOps for XattrExtents {
         inode: &VfsInode,
         pos: u64,
         _len: u64,
-        _request: Request,
+        _request: iomap::Request,
         out: &mut Iomap<'_>,
     ) -> Result {
         let place = locate(inode).map_err(|e| e.report_inode(inode, "fiemap"))?;

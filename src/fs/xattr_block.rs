@@ -214,7 +214,7 @@ pub(crate) fn leave(
             change(handle, sb, again, xattr_block::drop_owner)?;
             sharing.has_room(&block);
         }
-        Ok((given_up, given_up == GivenUp::Free))
+        Ok::<_, Fault>((given_up, given_up == GivenUp::Free))
     })?;
     if given_up == GivenUp::Free {
         drop_references(handle, inode, &block, rules, dropped);

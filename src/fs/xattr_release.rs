@@ -7,8 +7,8 @@
 //! chain of them hangs on one another.
 
 use super::{
-    ea_inode, fault::Fault, inode::XattrPlaces, inode_write, tx::Handle, xattr::Body, xattr_block,
-    VfsInode,
+    ea_inode, fault::Fault, inode::XattrPlaces, inode_write, tx::Handle, vec, xattr::Body,
+    xattr_block, VfsInode,
 };
 use crate::{
     linux::{inode_edit::InodeEdit as _, jbd2::NoHandle},
@@ -37,7 +37,7 @@ impl Dropped {
     ///
     /// Errors: ENOMEM.
     pub(super) fn reserve(&mut self) -> Result {
-        Ok(self.0.reserve(1, GFP_KERNEL)?)
+        vec::make_room(&mut self.0)
     }
 
     /// Keeps `inode`; there has been [made room](Self::reserve) for it.

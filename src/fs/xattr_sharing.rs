@@ -24,7 +24,7 @@
 //! is I/O and access to the journal, and no other lock of the file system but those of orphans. No
 //! two of them are held at a time, and nobody waits for an entry of a cache under one.
 
-use super::{fault::Fault, options::Toggles, Sb};
+use super::{options::Toggles, Sb};
 use crate::{
     linux::{
         buffer::Buffer,
@@ -125,11 +125,11 @@ impl Sharing {
     /// waited for, and `decide` runs again.
     ///
     /// The xattr_sem of an owner is held for writing. May sleep. Errors: those of `decide`.
-    pub(crate) fn decide<T>(
+    pub(crate) fn decide<T, E>(
         &self,
         block: &Buffer<'_>,
-        mut decide: impl FnMut() -> Result<(T, bool), Fault>,
-    ) -> Result<T, Fault> {
+        mut decide: impl FnMut() -> Result<(T, bool), E>,
+    ) -> Result<T, E> {
         loop {
             let lock = self.lock(block.block());
             let (decision, alone) = decide()?;
