@@ -22,7 +22,7 @@ use crate::{
         readdir::{self, Cursor},
     },
     linux::{
-        acl::{AclKind, PosixAcl},
+        acl::{Acl, AclKind, PosixAcl},
         buffer::{Buffer, Verified},
         dentry::{Dentry, Instantiated, Negative},
         dir::{DirContext, DirOps},
@@ -192,6 +192,16 @@ impl InodeOps for DirInode {
 
     fn get_acl(inode: &VfsInode, kind: AclKind) -> Result<Option<PosixAcl>> {
         super::acl::get(inode, kind)
+    }
+
+    fn set_acl(
+        idmap: Idmap<'_>,
+        _name: &Dentry<Rext4Fs>,
+        inode: &VfsInode,
+        acl: Option<&Acl>,
+        kind: AclKind,
+    ) -> Result {
+        super::acl::set(idmap, inode, acl, kind)
     }
 
     fn fiemap(inode: &VfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {

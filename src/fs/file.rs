@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     linux::{
-        acl::{AclKind, PosixAcl},
+        acl::{Acl, AclKind, PosixAcl},
+        dentry::Dentry,
         fiemap::FiemapInfo,
         file::{FileOps, Fsync, UserArg},
         fileattr::FileAttr,
@@ -108,6 +109,16 @@ impl InodeOps for SpecialInode {
         super::acl::get(inode, kind)
     }
 
+    fn set_acl(
+        idmap: Idmap<'_>,
+        _name: &Dentry<Rext4Fs>,
+        inode: &VfsInode,
+        acl: Option<&Acl>,
+        kind: AclKind,
+    ) -> Result {
+        super::acl::set(idmap, inode, acl, kind)
+    }
+
     fn setattr(attr: &mut SetAttr<'_, Rext4Fs>) -> Result {
         setattr::setattr::<Self>(attr)
     }
@@ -146,6 +157,16 @@ impl InodeOps for FileInode {
 
     fn get_acl(inode: &VfsInode, kind: AclKind) -> Result<Option<PosixAcl>> {
         super::acl::get(inode, kind)
+    }
+
+    fn set_acl(
+        idmap: Idmap<'_>,
+        _name: &Dentry<Rext4Fs>,
+        inode: &VfsInode,
+        acl: Option<&Acl>,
+        kind: AclKind,
+    ) -> Result {
+        super::acl::set(idmap, inode, acl, kind)
     }
 
     fn fiemap(inode: &VfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {
