@@ -1,54 +1,220 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The attributes that a new inode starts with.
+//! The attributes that a new inode starts with: ACLs that its directory hands on, and labels that
+//! security modules ask for.
+//!
+//! Most inodes have none, which costs nothing here. Those that have some usually have them in their
+//! bodies, all of which are stored in one change of the slot; what does not fit goes the way of
+//! every attribute ([`super::xattr_set`]).
 
-use super::{fault::Fault, tx::Handle, Rext4Fs, VfsInode};
-use crate::{
-    engine::credits,
-    linux::{acl_change::Inherited, dentry::Dentry, inode_new::FreshInode, security},
+use super::{
+    acl, fault::Fault, inode_write, tx::Handle, vec, xattr_release::Dropped, xattr_set, Rext4Fs,
+    Sb, VfsInode,
 };
+use crate::{
+    engine::{
+        credits,
+        xattr_edit::{Existing, Request},
+    },
+    linux::{
+        acl::{AclKind, PosixAcl},
+        acl_change::Inherited,
+        dentry::Dentry,
+        inode_edit::InodeEdit as _,
+        inode_new::FreshInode,
+        security,
+    },
+    ondisk::{
+        features::{Compat, Incompat},
+        inode::BASE_SIZE,
+        inode_edit::{fresh_extra_isize, InodeEdit},
+        xattr::{index, XattrError, XattrRules},
+        xattr_edit::{put_body, room, survey_body, NewValue},
+    },
+};
+use core::cell::Cell;
 use kernel::prelude::*;
 
+/// Bytes of a body that are not for attributes: its header, and the end of the names.
+const BODY_OVERHEAD: usize = 8;
+
+/// An attribute.
+struct Attribute {
+    index: u8,
+    name: KVVec<u8>,
+    value: KVVec<u8>,
+    stored: Cell<bool>,
+}
+
 /// The attributes that a new inode starts with.
-pub(crate) struct Initial(());
+pub(crate) struct Initial {
+    access: Option<PosixAcl>,
+    default: Option<PosixAcl>,
+    /// All of them, ACLs first, in the order in which C ext4 stores them.
+    attributes: KVVec<Attribute>,
+    credits: credits::Initial,
+    /// To be put when the handle has been stopped: with this.
+    dropped: Cell<Option<Dropped>>,
+}
 
 impl Initial {
-    /// Collects them, for `inode` in `dir`, which is going to have `name`. Not in a handle.
+    /// Collects them, for `inode` in `dir`, which is going to have `name`: `inherited` is what the
+    /// directory's default ACL makes of the inode. Not in a handle. May sleep.
     ///
-    /// Errors: EOPNOTSUPP if there are any: they cannot be stored so far.
+    /// Errors: ENOMEM; EINVAL for an ACL that makes no sense; what security modules say.
     pub(crate) fn gather(
         dir: &VfsInode,
         inode: &FreshInode<Rext4Fs>,
         name: Option<&Dentry<Rext4Fs>>,
         inherited: Inherited,
     ) -> Result<Self> {
-        if inherited.access.is_some() || inherited.default.is_some() {
-            return Err(EOPNOTSUPP);
-        }
-        security::label_new(inode, dir, name, |_, _| Err(EOPNOTSUPP)).or_else(|e| {
-            if e == EOPNOTSUPP {
-                Ok(())
-            } else {
-                Err(e)
+        let sb = dir.super_block();
+        let mut attributes = KVVec::new();
+        let lists = [
+            (AclKind::Default, &inherited.default),
+            (AclKind::Access, &inherited.access),
+        ];
+        for (kind, list) in lists {
+            if let Some(list) = list {
+                let attribute = Attribute {
+                    index: acl::index_of(kind),
+                    name: KVVec::new(),
+                    value: acl::to_value(sb, list)?,
+                    stored: Cell::new(false),
+                };
+                push(&mut attributes, attribute)?;
             }
+        }
+        security::label_new(inode, dir, name, |name, value| {
+            let attribute = Attribute {
+                index: index::SECURITY,
+                name: copy(name)?,
+                value: copy(value)?,
+                stored: Cell::new(false),
+            };
+            push(&mut attributes, attribute)
         })?;
-        Ok(Self(()))
+        Ok(Self {
+            access: inherited.access,
+            default: inherited.default,
+            credits: needs(sb, &attributes),
+            attributes,
+            dropped: Cell::new(None),
+        })
     }
 
     /// What the credits of making the inode depend on.
     pub(crate) fn credits(&self) -> credits::Initial {
-        credits::Initial::InBody
+        self.credits
     }
 
     /// Whether there is no ACL among them.
     pub(crate) fn has_no_acl(&self) -> bool {
-        true
+        self.access.is_none() && self.default.is_none()
     }
 
-    /// Stores them.
+    /// Stores them, in a new inode that nobody else knows. Its slot has been written, in `handle`.
+    /// May sleep.
     ///
-    /// Errors: none so far.
-    pub(crate) fn store(&self, _: &Handle<'_>, _: &VfsInode) -> Result<(), Fault> {
+    /// Errors: ENOSPC, EIO, ENOMEM, EROFS; some may have been stored then.
+    pub(crate) fn store(&self, handle: &Handle<'_>, inode: &VfsInode) -> Result<(), Fault> {
+        if self.attributes.is_empty() {
+            return Ok(());
+        }
+        xattr_set::use_ext_attr(inode.super_block(), handle)?;
+        self.store_in_body(handle, inode)?;
+        let left = self.attributes.iter().filter(|x| !x.stored.get());
+        let mut dropped = Dropped::new();
+        let mut result = Ok(());
+        for attribute in left {
+            let request = Request {
+                index: attribute.index,
+                name: &attribute.name,
+                value: Some(&attribute.value),
+                existing: Existing::Any,
+                outside: false,
+            };
+            result = xattr_set::apply(handle, inode, &request, None, &mut dropped);
+            if result.is_err() {
+                break;
+            }
+        }
+        self.dropped.set(Some(dropped));
+        result.map_err(xattr_set::Failure::into_fault)?;
+        if !self.has_no_acl() {
+            inode.set_cached_acl(AclKind::Access, self.access.as_deref());
+            inode.set_cached_acl(AclKind::Default, self.default.as_deref());
+        }
         Ok(())
     }
+
+    /// Stores what fits the inode's body.
+    fn store_in_body(&self, handle: &Handle<'_>, inode: &VfsInode) -> Result<(), Fault> {
+        let rules = XattrRules::new(&inode.super_block().info().geometry);
+        let mut places = inode.data().xattr_sem.write();
+        let stored = inode_write::prepare(handle, inode)?.edit(|edit| self.put(edit, rules))?;
+        places.in_body = stored?;
+        Ok(())
+    }
+
+    /// Puts what fits into the body; whether there is anything.
+    fn put(&self, edit: &mut InodeEdit<'_>, rules: XattrRules) -> Result<bool, XattrError> {
+        let Some(space) = edit.xattr_space() else {
+            return Ok(false);
+        };
+        let mut any = false;
+        for attribute in &self.attributes {
+            let (index, name) = (attribute.index, &*attribute.name);
+            // All of it is 0 to begin with: nothing stands there that could be damaged.
+            let spot = survey_body(space, rules, index, name)?;
+            if spot.fits(name.len(), attribute.value.len()) {
+                let value = NewValue::Here(&attribute.value);
+                put_body(space, &spot, index, name, &value);
+                attribute.stored.set(true);
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+}
+
+/// What storing `attributes` may take.
+fn needs(sb: &Sb, attributes: &KVVec<Attribute>) -> credits::Initial {
+    if attributes.is_empty() {
+        return credits::Initial::InBody;
+    }
+    let geo = &sb.info().geometry;
+    let extra = usize::from(fresh_extra_isize(geo));
+    let fields = BASE_SIZE.saturating_add(extra);
+    let body = match extra {
+        0 => 0,
+        _ => usize::from(geo.inode_size()).saturating_sub(fields),
+    };
+    let (mut size, mut longest) = (BODY_OVERHEAD, 0);
+    for attribute in attributes {
+        size = size.saturating_add(room(attribute.name.len(), attribute.value.len()));
+        longest = attribute.value.len().max(longest);
+    }
+    let in_word = |n| u32::try_from(n).unwrap_or(u32::MAX);
+    if size <= body && geo.has(Compat::EXT_ATTR) {
+        credits::Initial::InBody
+    } else if geo.has(Incompat::EA_INODE) {
+        credits::Initial::EaInodes {
+            count: in_word(attributes.len()),
+            len: in_word(longest),
+        }
+    } else {
+        credits::Initial::Block
+    }
+}
+
+fn push(attributes: &mut KVVec<Attribute>, attribute: Attribute) -> Result {
+    vec::make_room(attributes)?;
+    vec::push(attributes, attribute)
+}
+
+fn copy(bytes: &[u8]) -> Result<KVVec<u8>> {
+    let mut copy = KVVec::new();
+    copy.extend_from_slice(bytes, GFP_KERNEL)?;
+    Ok(copy)
 }
