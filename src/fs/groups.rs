@@ -11,6 +11,10 @@
 //! A group whose bitmap or descriptor turns out to be damaged is reported once and not used any
 //! more: its counts and its place in the indexes become 0. The others go on.
 //!
+//! An inode of a table that is being zeroed can only be had where the table has been used before;
+//! who needs another waits for the lock of tables, which comes after a handle and before the
+//! groups' locks.
+//!
 //! Lock order: a group's lock is the innermost of the file system's. It is held while write access
 //! to the bitmap and the descriptor is taken, which may wait for a commit to have written these
 //! blocks to the log. That is no cycle: what a commit does with a group's lock is done by its
@@ -62,6 +66,8 @@ pub(crate) struct Groups {
     pub(crate) free_clusters: Pin<KBox<PercpuCounter>>,
     /// Those of them that somebody counts on: in flight.
     pub(crate) promised: Pin<KBox<PercpuCounter>>,
+    /// Held by who zeroes an inode table.
+    pub(crate) tables: Pin<KBox<Mutex<()>>>,
     /// Operations that found no space however often they were tried.
     pub(crate) retries_exceeded: AtomicU64,
     /// Free inodes.
@@ -98,6 +104,8 @@ pub(crate) struct State {
     pub(crate) inode_bitmap: u64,
     /// No inode of the group before this one is free, as numbers in the group go.
     pub(crate) first_inode: u32,
+    /// The part of the inode table that was never used is being zeroed: it must not be used.
+    pub(crate) zeroing: bool,
     map: Option<GroupMap<KVVec<u64>>>,
     /// The block bitmap is damaged, or the descriptor.
     bad_clusters: bool,
@@ -141,6 +149,7 @@ impl Groups {
                 block_bitmap: 0,
                 inode_bitmap: 0,
                 first_inode: 0,
+                zeroing: false,
                 map: None,
                 bad_clusters: false,
                 bad_inodes: false,
@@ -168,6 +177,7 @@ impl Groups {
             runs,
             free_clusters: counter()?,
             promised: counter()?,
+            tables: KBox::pin_init(new_mutex!((), "rext4 inode tables"), GFP_KERNEL)?,
             retries_exceeded: AtomicU64::new(0),
             free_inodes: counter()?,
             used_dirs: counter()?,

@@ -91,11 +91,20 @@ pub(crate) fn begin<'a>(sb: &'a Sb, outside: &'a mut NoHandle, op: Op) -> Result
 ///
 /// Errors: as `begin`.
 pub(crate) fn begin_super<'a>(sb: &'a Sb, outside: &'a mut NoHandle) -> Result<Handle<'a>> {
+    begin_blocks(sb, outside, 1)
+}
+
+/// As [`begin`], for a change of this many blocks of the file system itself: superblocks, group
+/// descriptors.
+///
+/// Errors: as `begin`.
+pub(crate) fn begin_blocks<'a>(
+    sb: &'a Sb,
+    outside: &'a mut NoHandle,
+    blocks: u32,
+) -> Result<Handle<'a>> {
     may_write(sb)?;
-    let credits = jbd2::Credits {
-        blocks: 1,
-        revokes: 0,
-    };
+    let credits = jbd2::Credits { blocks, revokes: 0 };
     Handle::start(sb.journal(), outside, credits, 0, 0)
 }
 

@@ -54,6 +54,7 @@ pub(crate) mod inode_write;
 pub(crate) mod io;
 pub(crate) mod ioctl;
 pub(crate) mod journal;
+pub(crate) mod lazy_init;
 pub(crate) mod map;
 pub(crate) mod map_change;
 pub(crate) mod meta;

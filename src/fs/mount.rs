@@ -10,7 +10,7 @@
 use super::{
     errors,
     inode::iget,
-    journal,
+    journal, lazy_init,
     options::{self, MountedAs, Opt, Options, Parsed, Toggles},
     statfs::Super,
     super_info::SuperInfo,
@@ -119,6 +119,7 @@ impl ContextOps for Mount {
             return Err(e);
         }
         super_write::set_journal_options(sb, &info.options.lock());
+        lazy_init::update(sb);
         Ok(())
     }
 }

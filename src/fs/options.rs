@@ -492,6 +492,11 @@ impl Options {
         self.max_dir_size_kb
     }
 
+    /// How many times as long as zeroing an inode table takes to wait before the next.
+    pub(crate) fn init_itable(&self) -> u32 {
+        self.init_itable
+    }
+
     /// How old a transaction may get, in seconds.
     #[inline]
     pub(crate) fn commit(&self) -> u32 {

@@ -11,6 +11,7 @@ use super::{
     fault::Fault,
     groups::Groups,
     handle::Emergency,
+    lazy_init::LazyInit,
     meta::Meta,
     options::{Options, Toggles},
     orphan::Orphans,
@@ -103,6 +104,8 @@ pub(crate) struct SuperInfo {
     pub(crate) groups: SetOnce<Groups>,
     /// Orphans, once the file system can be written.
     pub(crate) orphans: SetOnce<Orphans>,
+    /// How far inode tables have been zeroed.
+    pub(crate) lazy_init: LazyInit,
     /// What is kept back of it, and for whom.
     pub(crate) reserved: Reserved,
     /// Extended attributes that inodes share, once the file system can be written.
@@ -283,6 +286,7 @@ impl SuperInfo {
             shape: Shape::new(&geometry),
             groups: SetOnce::new(),
             orphans: SetOnce::new(),
+            lazy_init: LazyInit::idle(),
             reserved: Reserved::new(&geometry, &raw, &options),
             sharing: SetOnce::new(),
             emergency: Emergency::none(),

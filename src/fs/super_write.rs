@@ -23,7 +23,7 @@
 use super::{
     groups::Groups,
     handle::{self, may_write},
-    journal, options, orphan, super_image, tx, xattr_sharing, Sb,
+    journal, lazy_init, options, orphan, super_image, tx, xattr_sharing, Sb,
 };
 use crate::{
     linux::{
@@ -137,6 +137,7 @@ pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result
         bits |= Writing::HAD_ORPHANS;
     }
     info.writing.0.store(bits, Relaxed);
+    lazy_init::start(sb);
     Ok(())
 }
 

@@ -25,6 +25,7 @@ use kernel::{prelude::*, str::BStr};
 /// The files in `features/`. What ext4 lists beside these are ways of writing, and features whose
 /// file systems are refused so far.
 pub(crate) const FEATURES: &[Attribute<Driver>] = &[
+    feature(c"lazy_itable_init"),
     #[cfg(CONFIG_FS_VERITY)]
     feature(c"verity"),
     feature(c"metadata_csum_seed"),

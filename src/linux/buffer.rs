@@ -289,6 +289,46 @@ impl<'a> Device<'a> {
         unsafe { bindings::buffer_is_uptodate(bh) }.then_some(buffer)
     }
 
+    /// Makes block `block` zeroes in memory, unless it is there already: what is on the device is of
+    /// no use to anybody, and need not be read. It is not written for this. May sleep.
+    ///
+    /// Errors: ENOMEM.
+    pub(crate) fn fill_unread(self, block: u64) -> Result {
+        let buffer = self.get(block)?;
+        // SAFETY: the buffer is held, its bytes are mapped, and it is unlocked again.
+        unsafe { Self::zero_under_lock(buffer.as_raw(), false) };
+        Ok(())
+    }
+
+    /// If block `block` is in memory, makes it zeroes there: it has been zeroed on the device past
+    /// the buffer cache, and nobody uses it. May sleep.
+    pub(crate) fn zero_cached(self, block: u64) {
+        if let Some(buffer) = self.find(block) {
+            // SAFETY: as above.
+            unsafe { Self::zero_under_lock(buffer.as_raw(), true) };
+        }
+    }
+
+    /// Fills a buffer that is not up to date, or with `even_then` any, with zeroes.
+    ///
+    /// # Safety
+    ///
+    /// The buffer must be held. Nobody may use what is in it if it is up to date and `even_then`.
+    unsafe fn zero_under_lock(bh: *mut bindings::buffer_head, even_then: bool) {
+        // SAFETY: by contract. The lock waits for whoever reads or writes the block.
+        unsafe {
+            if !even_then && StateBit::Uptodate.is_set(bh) {
+                return;
+            }
+            bindings::lock_buffer(bh);
+            if even_then || !StateBit::Uptodate.is_set(bh) {
+                (*bh).b_data.cast::<u8>().write_bytes(0, (*bh).b_size);
+                StateBit::Uptodate.set(bh);
+            }
+            bindings::unlock_buffer(bh);
+        }
+    }
+
     /// Whether the device itself cannot be written.
     pub(crate) fn is_rdonly(self) -> bool {
         // SAFETY: the device is open.

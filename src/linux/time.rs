@@ -9,3 +9,9 @@ pub(crate) fn real_seconds() -> u64 {
     // SAFETY: reads the clock, from any context.
     unsafe { bindings::ktime_get_real_seconds() as u64 }
 }
+
+/// Milliseconds since the machine started.
+pub(crate) fn monotonic_ms() -> u64 {
+    // SAFETY: reads the clock, from any context. CAST: not negative.
+    unsafe { bindings::ktime_get() as u64 / 1_000_000 }
+}

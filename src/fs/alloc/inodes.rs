@@ -18,6 +18,7 @@ use crate::{
     fs::{fault::Fault, groups::Locked, tx::Handle, Sb},
     linux::buffer::{Buffer, Verified},
     ondisk::{
+        bitmap,
         group::{GroupDesc, GroupError},
         Corrupt, Geometry, Ino,
     },
@@ -43,16 +44,21 @@ pub(crate) fn take_inode(
     } else {
         orlov::place_file(geo, groups, &totals, parent)
     };
-    // Each turn but the first goes one group on.
-    for _ in 0..=geo.groups_count() {
+    // Each turn but the first goes one group on, or waits for a table.
+    for _ in 0..=geo.groups_count().saturating_mul(2) {
         let Some(number) = next else {
             break;
         };
         if groups.free_inodes(number) != 0 {
             let mut locked = groups.lock(number).ok_or(EUCLEAN)?;
             match take_from(sb, handle, &mut locked, is_dir) {
-                Ok(Some(ino)) => return Ok(ino),
-                Ok(None) => {}
+                Ok(Found::Inode(ino)) => return Ok(ino),
+                Ok(Found::None) => {}
+                Ok(Found::BeingZeroed) => {
+                    drop(locked);
+                    drop(groups.tables.lock());
+                    continue;
+                }
                 Err(e @ Fault::Corrupt(_)) => {
                     let e = locked.distrust_inodes(e);
                     drop(locked);
@@ -66,15 +72,25 @@ pub(crate) fn take_inode(
     Err(ENOSPC.into())
 }
 
-/// Takes an inode of a group; `None` if there is none.
+/// What a group has.
+enum Found {
+    /// An inode, which has been taken.
+    Inode(Ino),
+    /// No free inode.
+    None,
+    /// Only inodes in a part of the table that is being zeroed.
+    BeingZeroed,
+}
+
+/// Takes an inode of a group.
 fn take_from(
     sb: &Sb,
     handle: &Handle<'_>,
     locked: &mut Locked<'_>,
     is_dir: bool,
-) -> Result<Option<Ino>, Fault> {
+) -> Result<Found, Fault> {
     if !locked.trusts_inodes() {
-        return Ok(None);
+        return Ok(Found::None);
     }
     let geo = &sb.info().geometry;
     let number = locked.number;
@@ -87,17 +103,49 @@ fn take_from(
         let found = find_free_inode(geo, number, &desc, bytes, from);
         let Some(index) = found else {
             locked.state.first_inode = geo.inodes_per_group().get();
-            return Ok(None);
+            return Ok(Found::None);
         };
+        if locked.state.zeroing && !was_used(geo, &desc, index) {
+            return Ok(Found::BeingZeroed);
+        }
         (index, bitmap)
     };
+    let mut alone = false;
     change(sb, handle, locked, desc, bitmap, |buffers| {
         buffers.init_inodes()?;
+        alone = is_alone(geo, buffers.bitmap, index);
         buffers.take_inode(index, is_dir)
     })?;
     locked.state.first_inode = index.saturating_add(1);
     locked.count_inode(is_dir, true);
-    Ok(geo.ino_at(number, index))
+    if alone {
+        // Its block has nothing that anybody needs. If this fails it is read like any other.
+        let table = sb.info().inode_tables.get(number.get() as usize);
+        let nr = index.wrapping_shr(geo.inodes_per_block_bits());
+        let block = table.map(|table| table.saturating_add(nr.into()));
+        let _ = block.map(|block| sb.device().fill_unread(block));
+    }
+    Ok(geo.ino_at(number, index).map_or(Found::None, Found::Inode))
+}
+
+/// Whether an inode is in the part of the table that the descriptor says has been used.
+fn was_used(geo: &Geometry, desc: &GroupDesc<'_>, index: u32) -> bool {
+    let used = geo
+        .inodes_per_group()
+        .get()
+        .saturating_sub(desc.itable_unused());
+    !desc.inode_uninit() && index < used
+}
+
+/// Whether no inode in the table's block of `index` is in use.
+fn is_alone(geo: &Geometry, bitmap: &[u8], index: u32) -> bool {
+    let in_block = 1u32.wrapping_shl(geo.inodes_per_block_bits());
+    let first = index & !in_block.wrapping_sub(1);
+    let end = geo
+        .inodes_per_group()
+        .get()
+        .min(first.saturating_add(in_block));
+    bitmap::is_clear(bitmap, first, end.saturating_sub(first))
 }
 
 /// Frees an inode's number. In a group that is damaged it is lost until e2fsck has repaired that.
