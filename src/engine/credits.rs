@@ -46,6 +46,7 @@ pub struct Shape {
     block_size: u32,
     index_levels: u32,
     ea_inode: bool,
+    metadata_at_once: u32,
     /// Blocks of quota files that an operation changes, for all its users, groups and projects.
     pub quota: u32,
 }
@@ -270,6 +271,7 @@ impl Shape {
                 INDEX_LEVELS
             },
             ea_inode: geo.has(Incompat::EA_INODE),
+            metadata_at_once: METADATA_AT_ONCE.max(geo.cluster_ratio()),
             quota: 0,
         }
     }
@@ -286,8 +288,18 @@ impl Shape {
                 INDEX_LEVELS
             },
             ea_inode: false,
+            metadata_at_once: METADATA_AT_ONCE,
             quota: 0,
         }
+    }
+
+    /// The most blocks of metadata that one call of [`Blocks::free`] may free: see
+    /// [`METADATA_AT_ONCE`]. With clusters that are larger it is a whole one.
+    ///
+    /// [`Blocks::free`]: super::change::Blocks::free
+    #[inline]
+    pub fn metadata_at_once(&self) -> u32 {
+        self.metadata_at_once
     }
 
     /// The table.
@@ -398,7 +410,7 @@ impl Shape {
             Was::Data => 0,
             Was::Metadata => needs.freed.saturating_sub(needs.dropped),
         };
-        let contents = contents.saturating_mul(METADATA_AT_ONCE);
+        let contents = contents.saturating_mul(self.metadata_at_once);
         let moved = needs.freed.saturating_add(needs.allocated);
         Credits {
             blocks: sum(&[needs.changed, needs.allocated, self.bits(moved)]),
@@ -548,6 +560,7 @@ mod tests {
         block_size: 4096,
         index_levels: INDEX_LEVELS,
         ea_inode: false,
+        metadata_at_once: METADATA_AT_ONCE,
         quota: 0,
     };
     const TINY: Shape = Shape {

@@ -22,7 +22,7 @@ mod inodes;
 
 #[allow(unused_imports, reason = "for contents of files, which are to come")]
 pub(crate) use in_flight::InFlight;
-pub(crate) use inodes::{free_inode, take_inode};
+pub(crate) use inodes::{free_inode, is_inode_used, take_inode};
 
 use super::{
     fault::Fault,

@@ -131,6 +131,16 @@ pub(crate) fn restart(sb: &Sb, handle: &mut Handle<'_>, op: Op) -> Result {
     handle.restart(wanted(sb, op))
 }
 
+/// As [`ensure`], with a [`restart`] if there is no room.
+///
+/// Errors: as these.
+pub(crate) fn make_room(sb: &Sb, handle: &mut Handle<'_>, op: Op) -> Result {
+    match ensure(sb, handle, op)? {
+        Room::Granted => Ok(()),
+        Room::Full => restart(sb, handle, op),
+    }
+}
+
 /// Whether an operation that has failed for want of space is to be tried again: what has been freed
 /// can be had after a commit, which this waits for. `tries` counts. To be called without a handle.
 #[cold]

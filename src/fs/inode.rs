@@ -488,7 +488,10 @@ fn try_iget(sb: &Sb, ino: Ino, purpose: Purpose) -> Result<ARef<VfsInode>, Fault
     match sb.iget(ino.get().into())? {
         Got::Cached(inode) => {
             let is_ea = inode.data().flags().contains(InodeFlags::EA_INODE);
-            match (purpose == Purpose::EaInode, is_ea) {
+            match (
+                purpose == Purpose::EaInode,
+                is_ea && purpose != Purpose::Orphan,
+            ) {
                 (true, false) => Err(Corrupt::from(InodeError::MissingEaFlag).into()),
                 (false, true) => Err(Corrupt::from(InodeError::UnexpectedEaFlag).into()),
                 _ => Ok(inode),

@@ -29,7 +29,7 @@
 //!
 //! A crash at any point leaves a file system that the next mount can recover: the flag goes last.
 //! Orphans are left alone: `s_last_orphan` and the orphan file stay as the replay made them, for
-//! the first mount that can write.
+//! what the mount does next.
 
 mod log;
 

@@ -257,7 +257,7 @@ fn remove(
 }
 
 /// Counts what the inode has got and lost.
-fn account(inode: &VfsInode, allocation: &Allocation<'_>) {
+pub(super) fn account(inode: &VfsInode, allocation: &Allocation<'_>) {
     let (got, lost) = allocation.sectors();
     if got != 0 || lost != 0 {
         inode.update_sectors(|old| old.saturating_add(got).saturating_sub(lost));
@@ -266,7 +266,7 @@ fn account(inode: &VfsInode, allocation: &Allocation<'_>) {
 
 /// Changes what is known of the map; `data_sem` is held for writing. Without memory nothing is known
 /// any more: the tree on disk can be asked.
-fn remember(
+pub(super) fn remember(
     inode: &VfsInode,
     change: impl FnOnce(
         &crate::engine::extent_map::ExtentMap<'_, crate::linux::maple::RangeTree>,

@@ -9,7 +9,8 @@
 //! - [`inode`] from an inode number to a VFS inode, [`map`] from a file's block to the device's;
 //! - [`inode_write`] from a VFS inode to its slot on disk, [`inode_sync`] when that is to be there;
 //! - [`setattr`], [`fileattr`] attributes that are changed;
-//! - [`orphan`] inodes that a crash must not leave as they are;
+//! - [`orphan`] inodes that a crash must not leave as they are, [`evict`] how they end,
+//!   [`truncate`] a step at a time;
 //! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
 //! - [`xattr`] extended attributes, [`xattr_set`] changed; what inodes share of them
 //!   ([`xattr_sharing`]): [`xattr_block`]s and [`ea_inode`]s; [`xattr_release`] how they end;
@@ -30,6 +31,7 @@ pub(crate) mod ea_inode;
 mod ea_new;
 pub(crate) mod ea_value;
 pub(crate) mod errors;
+mod evict;
 pub(crate) mod export;
 pub(crate) mod fault;
 pub(crate) mod file;
@@ -63,10 +65,6 @@ pub(crate) mod mount;
 mod namei;
 pub(crate) mod new_inode;
 pub(crate) mod options;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
 pub(crate) mod orphan;
 pub(crate) mod proc;
 mod rename;
@@ -79,6 +77,7 @@ pub(crate) mod super_info;
 pub(crate) mod super_write;
 pub(crate) mod symlink;
 pub(crate) mod sysfs;
+mod truncate;
 #[allow(
     dead_code,
     reason = "the write path, which uses all of it, is being built"
@@ -128,9 +127,8 @@ impl FileSystem for Rext4Fs {
         &INODE_CACHE
     }
 
-    fn evict(inode: &VfsInode, _why: Eviction) {
-        ea_inode::forget(inode);
-        map::forget(inode);
+    fn evict(inode: &VfsInode, why: Eviction) {
+        evict::evict(inode, why);
     }
 
     fn journal_aborted(sb: &Sb, error: Error) {

@@ -5,13 +5,15 @@
 //! The order: find and verify the superblock; refuse what cannot be mounted; derive the geometry
 //! and load what it leads to; replay the journal if it needs that, and then load everything once
 //! more, since the replay may have changed any of it; read the root directory; for a mount that
-//! writes, open the journal and say so in the superblock.
+//! writes, open the journal and say so in the superblock; deal with the orphans that a crash has
+//! left, for which a read-only mount writes as well.
 
 use super::{
     errors,
     inode::iget,
     journal, lazy_init,
     options::{self, MountedAs, Opt, Options, Parsed, Toggles},
+    orphan,
     statfs::Super,
     super_info::SuperInfo,
     super_write, sysfs, Rext4Fs, Sb,
@@ -85,6 +87,11 @@ impl ContextOps for Mount {
         sb.set_root(root)?;
         if !sb.is_rdonly() {
             super_write::begin(&sb, |journal| sb.keep_journal(journal))?;
+            orphan::recover(&sb);
+        } else if super_write::wants_cleanup(&sb)? {
+            sb.set_rdonly(false);
+            super_write::clean_up(&sb, |journal| sb.keep_journal(journal));
+            sb.set_rdonly(true);
         }
         sb.show::<sysfs::Surfaces>()?;
         announce(&sb);

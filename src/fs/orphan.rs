@@ -18,8 +18,12 @@
 
 mod file;
 mod list;
+mod recovery;
 
-pub(crate) use self::list::{left_behind, SlotRight};
+pub(crate) use self::{
+    list::{left_behind, SlotRight},
+    recovery::{any, recover},
+};
 
 use self::{file::File, list::List};
 use super::{fault::Fault, inode::number, tx::Handle, Sb, VfsInode};
@@ -156,4 +160,15 @@ fn try_del(handle: &Handle<'_>, inode: &VfsInode, found: Found) -> Result<(), Fa
     }
     inode.data().orphan.set(None);
     Ok(())
+}
+
+/// `inode` leaves memory. If it is on the list, since what it has on disk could not be freed, its
+/// entry stays there without it.
+#[inline]
+pub(crate) fn leave(inode: &VfsInode) {
+    if inode.data().orphan.get() == Some(Found::Listed) {
+        if let Ok(orphans) = orphans(inode.super_block()) {
+            orphans.list.leave();
+        }
+    }
 }

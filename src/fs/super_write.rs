@@ -62,10 +62,6 @@ impl Writing {
 
     /// What was left by those who had the file system before has been dealt with: the orphan file
     /// and the list are empty.
-    #[allow(
-        dead_code,
-        reason = "for the recovery of orphans, which is being built"
-    )]
     pub(crate) fn orphans_done(&self) {
         self.0.fetch_and(!Self::HAD_ORPHANS, Relaxed);
     }
@@ -86,6 +82,18 @@ pub(crate) fn is_writing(sb: &Sb) -> bool {
 /// Errors (reported): EINVAL for features that rext4 does not write, for a journal that needs
 /// recovery and did not get it, and for one that it cannot use; EIO, EROFS, ENOMEM.
 pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result {
+    make_ready(sb, keep)?;
+    warn_of_state(sb);
+    mark(sb, |raw| {
+        raw.count_mount();
+        raw.set_mtime(real_seconds());
+    })
+}
+
+/// Makes everything ready that writing needs.
+///
+/// Errors: as [`begin`].
+fn make_ready(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result {
     let info = sb.info();
     let features = info.image.with(Superblock::features);
     if let Some(name) = features.not_written_yet() {
@@ -110,16 +118,21 @@ pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result
     orphan::prepare(sb)?;
     journal::open(sb, keep)?;
     set_journal_options(sb, &info.options.lock());
-    warn_of_state(sb);
-    xattr_sharing::begin(sb)?;
+    xattr_sharing::begin(sb)
+}
 
+/// Has the superblock on disk say that somebody may be writing, and what `f` says besides.
+///
+/// Errors: EIO (reported).
+fn mark(sb: &Sb, f: impl FnOnce(&mut Superblock)) -> Result {
+    let info = sb.info();
     let with_journal = sb.journal().is_some();
     let (mut valid, mut orphans) = (false, false);
     super_image::commit(sb, |raw| {
+        let features = raw.features();
         valid = raw.state().is_valid();
         orphans = raw.last_orphan() != 0 || features.has(RoCompat::ORPHAN_PRESENT);
-        raw.count_mount();
-        raw.set_mtime(real_seconds());
+        f(raw);
         if with_journal {
             raw.set_needs_recovery();
             if features.has(Compat::ORPHAN_FILE) {
@@ -139,6 +152,80 @@ pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result
     info.writing.0.store(bits, Relaxed);
     lazy_init::start(sb);
     Ok(())
+}
+
+/// Whether a read-only mount is to deal with orphans; says so.
+///
+/// Errors (reported): EUCLEAN for an orphan file that makes no sense; EIO, ENOMEM.
+pub(crate) fn wants_cleanup(sb: &Sb) -> Result<bool> {
+    let info = sb.info();
+    let (features, listed, errors) = info.image.with(|raw| {
+        let listed = raw.last_orphan() != 0;
+        (raw.features(), listed, raw.state().has_errors())
+    });
+    if !listed && !features.has(RoCompat::ORPHAN_PRESENT) {
+        return Ok(false);
+    }
+    // Who wants the journal left alone wants everything left alone.
+    if info.has(Toggles::NOLOAD) || features.has(Incompat::RECOVER) {
+        return Ok(false);
+    }
+    orphan::prepare(sb)?;
+    if sb.device().is_rdonly() {
+        let why = "write access unavailable, skipping orphan cleanup";
+        return Ok(skipped(sb, Level::Err, why));
+    }
+    if features.unsupported_ro_compat().is_some() || features.not_written_yet().is_some() {
+        let why = "Skipping orphan cleanup due to unknown ROCOMPAT features";
+        return Ok(skipped(sb, Level::Info, why));
+    }
+    if errors || features.has(RoCompat::READONLY) {
+        return Ok(false);
+    }
+    if orphan::any(sb) {
+        message(
+            Level::Info,
+            sb.id(),
+            fmt!("orphan cleanup on readonly fs\n"),
+        );
+    }
+    Ok(true)
+}
+
+/// Says why orphans are left where they are, if there are any. `false`.
+fn skipped(sb: &Sb, level: Level, why: &str) -> bool {
+    if orphan::any(sb) {
+        message(level, sb.id(), fmt!("{}\n", why));
+    }
+    false
+}
+
+/// Deals with orphans in a mount that is read-only otherwise, and for which everything has to be in
+/// its place afterwards. The superblock's flags allow writing meanwhile. What goes wrong has been
+/// reported, and the mount is none the worse.
+pub(crate) fn clean_up(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) {
+    let done = make_ready(sb, keep).and_then(|()| mark(sb, |_| ()));
+    if done.is_err() {
+        return;
+    }
+    orphan::recover(sb);
+    settle(sb);
+}
+
+/// Brings everything to its place, and ends writing.
+fn settle(sb: &Sb) {
+    match sb.journal() {
+        Some(journal) => match NoHandle::here() {
+            Ok(mut outside) => {
+                let locked = journal.lock_updates(&mut outside);
+                let flushed = journal.flush(locked.outside());
+                journal.wait_called_back(locked.outside());
+                end(sb, flushed);
+            }
+            Err(e) => end(sb, Err(e)),
+        },
+        None => end(sb, sb.device().sync()),
+    }
 }
 
 /// Learns what is free where.
@@ -254,8 +341,8 @@ pub(crate) fn remount_rw(sb: &Sb, fc: &FsContext) -> Result {
         );
         return Err(EROFS);
     }
-    let orphans = info.image.with(Superblock::last_orphan) != 0;
-    if orphans {
+    orphan::prepare(sb)?;
+    if orphan::any(sb) {
         message(
             Level::Warning,
             sb.id(),
@@ -280,16 +367,7 @@ pub(crate) fn remount_ro(sb: &Sb, fc: &FsContext) -> Result {
     }
     sb.sync_filesystem(fc)?;
     sb.pause_background();
-    match sb.journal() {
-        Some(journal) => {
-            let mut outside = NoHandle::here()?;
-            let locked = journal.lock_updates(&mut outside);
-            let flushed = journal.flush(locked.outside());
-            journal.wait_called_back(locked.outside());
-            end(sb, flushed);
-        }
-        None => end(sb, sb.device().sync()),
-    }
+    settle(sb);
     Ok(())
 }
 
@@ -329,7 +407,8 @@ pub(crate) fn freeze(sb: &Sb) -> Result {
     // The VFS keeps everybody out from now on: the journal need not stay locked.
     let locked = journal.lock_updates(&mut outside);
     journal.flush(locked.outside())?;
-    let orphans = sb.info().writing.has(Writing::HAD_ORPHANS);
+    // Files may be open that have no name any more.
+    let orphans = sb.info().writing.has(Writing::HAD_ORPHANS) || orphan::any(sb);
     super_image::commit(sb, |raw| {
         raw.clear_needs_recovery();
         raw.set_orphan_present(orphans);

@@ -265,6 +265,21 @@ impl<'a> Device<'a> {
         }
     }
 
+    /// Writes block `block`, which is no metadata, and waits. What is in the buffer cache of it,
+    /// which may be older than what is on the device, is not looked at.
+    ///
+    /// Errors: EINVAL for anything but a whole block; EIO, ENOMEM.
+    pub(crate) fn overwrite(self, block: u64, bytes: &[u8]) -> Result {
+        if bytes.len() != self.size as usize {
+            return Err(EINVAL);
+        }
+        let held = self.get(block)?;
+        // INVARIANT: whatever is in the block now is replaced as a whole below, before anybody
+        // reads it through this.
+        let mut buffer = held.filled();
+        buffer.write_through(0, bytes)
+    }
+
     /// Starts reading `len` blocks from `block` on, without waiting.
     pub(crate) fn read_ahead(self, block: u64, len: u32) {
         for n in 0..len {

@@ -23,8 +23,12 @@ use super::{
     bindings,
     fs_type::FileSystem,
     inode::Inode,
+    jbd2::NoHandle,
 };
-use core::ptr::{self, NonNull};
+use core::{
+    marker::PhantomData,
+    ptr::{self, NonNull},
+};
 use kernel::{ffi::c_int, prelude::*, sync::aref::ARef};
 
 /// A time stamp: seconds since 1970, and nanoseconds.
@@ -412,20 +416,69 @@ impl<F: FileSystem> Inode<F> {
         kernel::error::to_result(unsafe { bindings::inode_newsize_ok(self.as_raw(), size) })
     }
 
-    /// Sets the size and drops the page cache behind it, for a truncate that makes the file
-    /// shorter or longer. Locks: i_rwsem and the invalidate lock, both exclusive.
+    /// Locks the page cache against being filled. Lock: i_rwsem, before; folio locks and handles
+    /// come after.
+    pub(crate) fn lock_invalidate(&self) -> InvalidateLock<'_> {
+        // SAFETY: a valid inode has a mapping, whose lock has been initialised; it is released by
+        // the guard, which borrows the inode.
+        unsafe {
+            let lock = &raw mut (*(*self.as_raw()).i_mapping).invalidate_lock;
+            bindings::down_write(lock);
+            InvalidateLock {
+                lock,
+                _inode: PhantomData,
+            }
+        }
+    }
+
+    /// Waits until no direct I/O on the file is under way. Lock: i_rwsem, exclusive, so that none
+    /// begins.
+    pub(crate) fn wait_for_direct_io(&self, _outside: &NoHandle) {
+        // SAFETY: a valid inode.
+        unsafe { bindings::inode_dio_wait(self.as_raw()) };
+    }
+
+    /// The file has become longer, from `from` bytes: the folio with its old end is to be asked
+    /// for again before it is written to. Lock: i_rwsem, exclusive.
+    pub(crate) fn page_cache_extended(&self, outside: &NoHandle, from: u64) {
+        self.waits_for_folios(outside);
+        // SAFETY: a valid inode, and sizes that are not negative.
+        unsafe {
+            let to = bindings::i_size_read(self.as_raw());
+            bindings::pagecache_isize_extended(self.as_raw(), offset(from), to);
+        }
+    }
+
+    /// Drops the page cache from `from` (bytes) on, clearing the rest of a folio that stays.
+    /// Locks: i_rwsem and the invalidate lock, both exclusive.
     ///
     /// Waits for folio locks and for writeback: never inside a handle, since completion of the
     /// writeback needs one.
-    pub(crate) fn truncate_size(&self, size: u64) {
+    pub(crate) fn truncate_page_cache(&self, outside: &NoHandle, from: u64) {
+        self.waits_for_folios(outside);
         // SAFETY: a valid inode, and a size that is not negative.
-        unsafe { bindings::truncate_setsize(self.as_raw(), offset(size)) };
+        unsafe { bindings::truncate_pagecache(self.as_raw(), offset(from)) };
     }
 
-    /// Drops the page cache from `from` (bytes) on, clearing the rest of a folio that stays. As
-    /// [`truncate_size`](Self::truncate_size) otherwise.
-    pub(crate) fn truncate_page_cache(&self, from: u64) {
-        // SAFETY: as above.
-        unsafe { bindings::truncate_pagecache(self.as_raw(), offset(from)) };
+    /// Tells lockdep, which does not see folio locks, what waiting for one may wait for.
+    fn waits_for_folios(&self, _outside: &NoHandle) {
+        if let Some(journal) = self.super_block().journal() {
+            journal.might_wait_for_commit();
+        }
+    }
+}
+
+/// The page cache of an inode is not filled while this lives.
+#[must_use]
+pub(crate) struct InvalidateLock<'a> {
+    lock: *mut bindings::rw_semaphore,
+    _inode: PhantomData<&'a ()>,
+}
+
+impl Drop for InvalidateLock<'_> {
+    fn drop(&mut self) {
+        // SAFETY: taken when the guard was made, which stays with its task (a raw pointer is not
+        // `Send`) and borrows the inode.
+        unsafe { bindings::up_write(self.lock) };
     }
 }

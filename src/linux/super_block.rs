@@ -457,7 +457,6 @@ where
 
     /// Makes the superblock writable, or not, while the mount is not complete: orphans are cleaned
     /// up on a read-only mount as well. Afterwards only a remount changes this.
-    #[allow(dead_code, reason = "the write path is being built on top of this")]
     pub(crate) fn set_rdonly(&mut self, rdonly: bool) {
         // SAFETY: by the type invariant the mount is not complete, and the VFS changes the flags
         // of such a superblock only at the hands of the mount. Racy readers see one or the other.

@@ -243,7 +243,8 @@ impl<'a> Inode<'a> {
         let is_ea = self.flags().contains(InodeFlags::EA_INODE);
         if purpose != Purpose::EaInode {
             return match (is_ea, purpose) {
-                (false, _) => Ok(()),
+                // One without references left, for orphan processing.
+                (false, _) | (true, Purpose::Orphan) => Ok(()),
                 // The number may have been reused since the handle was made.
                 (true, Purpose::Handle) => Err(Refused::Stale),
                 (true, _) => Err(InodeError::UnexpectedEaFlag.into()),

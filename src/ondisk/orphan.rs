@@ -83,22 +83,25 @@ impl<'a> OrphanBlock<'a> {
         Ok(Self { slots })
     }
 
+    /// What is in the slots that are used, with their numbers. It may be no inode's number.
+    pub fn used(self) -> impl Iterator<Item = (u32, u32)> + 'a {
+        // A range with an end: one without would check for overflow at every step.
+        (0..u32::MAX)
+            .zip(self.slots)
+            .map(|(slot, ino)| (slot, ino.get()))
+            .filter(|(_, ino)| *ino != 0)
+    }
+
     /// The orphans with the numbers of their slots. A number that no inode can have is passed on
     /// as an error in its place, so that the others can be dealt with.
     pub fn orphans(
         self,
         geo: &'a Geometry,
     ) -> impl Iterator<Item = (u32, Result<Ino, OrphanError>)> + 'a {
-        // A range with an end: one without would check for overflow at every step.
-        (0..u32::MAX)
-            .zip(self.slots)
-            .filter(|(_, ino)| ino.get() != 0)
-            .map(|(slot, ino)| {
-                let ino = geo
-                    .check_ino(ino.get())
-                    .filter(|ino| !geo.is_special_ino(*ino));
-                (slot, ino.ok_or(OrphanError::BadInode))
-            })
+        self.used().map(|(slot, ino)| {
+            let ino = geo.check_ino(ino).filter(|ino| !geo.is_special_ino(*ino));
+            (slot, ino.ok_or(OrphanError::BadInode))
+        })
     }
 
     /// The number of free slots.

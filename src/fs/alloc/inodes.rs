@@ -148,6 +148,32 @@ fn is_alone(geo: &Geometry, bitmap: &[u8], index: u32) -> bool {
     bitmap::is_clear(bitmap, first, end.saturating_sub(first))
 }
 
+/// Whether an inode's number is in use, as far as the bitmap says. May sleep.
+///
+/// Errors: EUCLEAN for a group that is damaged, EIO.
+pub(crate) fn is_inode_used(sb: &Sb, ino: Ino) -> Result<bool, Fault> {
+    let geo = &sb.info().geometry;
+    let number = geo.inode_location(ino).group;
+    let mut locked = groups(sb)?.lock(number).ok_or(EUCLEAN)?;
+    if !locked.trusts_inodes() {
+        return Err(EUCLEAN.into());
+    }
+    let index = index_of(geo, ino).ok_or(EUCLEAN)?;
+    let desc = locked.read_desc(sb)?;
+    let found = {
+        let parsed: GroupDesc<'_> = locked.desc(geo, &desc)?;
+        locked.inode_bitmap(sb, &parsed)
+    };
+    match found {
+        Ok(found) => Ok(found.is_some_and(|bytes| bitmap::is_set(&bytes, index, 1))),
+        Err(e) => {
+            let e = locked.distrust_inodes(e);
+            drop(locked);
+            Err(e.report(sb, ino.get().into(), "inode bitmap").into())
+        }
+    }
+}
+
 /// Frees an inode's number. In a group that is damaged it is lost until e2fsck has repaired that.
 ///
 /// May sleep. Errors: EIO, and those of a journal that has been given up; nothing has changed then.

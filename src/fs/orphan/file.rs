@@ -26,6 +26,7 @@ use crate::{
     linux::{
         buffer::{Buffer, Verified},
         jbd2::SlotKey,
+        sched::relax,
         super_block::{message, Level},
     },
     ondisk::{
@@ -136,6 +137,36 @@ impl File {
                 e.report(sb, ino.into(), "orphan file")
             })?;
             block.free.store(free.min(self.slots), Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Whether there are no orphans in it.
+    pub(super) fn is_empty(&self) -> bool {
+        let all = |block: &Pin<KBox<Block>>| block.free.load(Relaxed) == self.slots;
+        self.blocks.iter().all(all)
+    }
+
+    /// Calls `f` for each orphan with its slot and what is in it. `f` may free slots. Memory is
+    /// taken for one block's orphans at a time.
+    ///
+    /// Errors: EUCLEAN, EIO, ENOMEM; the rest is left out then.
+    pub(super) fn for_each(&self, sb: &Sb, mut f: impl FnMut(u32, u32)) -> Result<(), Fault> {
+        for (n, block) in (0u32..).zip(&self.blocks) {
+            let used = self.slots.saturating_sub(block.free.load(Relaxed));
+            let mut found = KVVec::with_capacity(used as usize, GFP_KERNEL).map_err(Error::from)?;
+            {
+                let buffer = self.read(sb, block)?;
+                let parsed = OrphanBlock::verify(None, block.number, &buffer);
+                for orphan in parsed.map_err(Corrupt::from)?.used() {
+                    // Those that somebody has written there meanwhile are none.
+                    let _ = vec::push(&mut found, orphan);
+                }
+            }
+            for (slot, ino) in found {
+                f(n.wrapping_mul(self.slots).wrapping_add(slot), ino);
+                relax()?;
+            }
         }
         Ok(())
     }

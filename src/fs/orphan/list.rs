@@ -160,6 +160,29 @@ impl List {
         })
     }
 
+    /// An entry's inode has left memory.
+    pub(super) fn leave(&self) {
+        self.left.fetch_add(1, Relaxed);
+    }
+
+    /// Notes that `inode` is in front of the list on disk, behind those that have been dealt with.
+    ///
+    /// Errors: ENOMEM.
+    pub(super) fn adopt(&self, inode: &VfsInode) -> Result<(), Fault> {
+        let entry = entry_of(inode)?;
+        let mut entries = self.entries.lock();
+        if entries.find(|other| other.ino == entry.ino).is_none() {
+            entries.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Forgets all entries: the list on disk is empty.
+    pub(super) fn clear(&self) {
+        *self.entries.lock() = Entries { first: None };
+        self.left.store(0, Relaxed);
+    }
+
     /// Puts `inode` in front of the list, on disk in `handle`. May sleep.
     ///
     /// Errors: EUCLEAN, EIO, ENOMEM; EROFS when the journal has been given up. Nothing has changed
