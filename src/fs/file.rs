@@ -71,6 +71,10 @@ impl FileOps for File {
         Ok(())
     }
 
+    fn refuse_write(_file: &OpenFile<Rext4Fs>) -> Error {
+        EOPNOTSUPP
+    }
+
     fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<isize> {
         super::ioctl::ioctl(file, cmd, arg)
     }

@@ -8,7 +8,7 @@
 //!   mount, remount, freeze, unmount; [`shutdown`] the end before its time;
 //! - [`inode`] from an inode number to a VFS inode, [`map`] from a file's block to the device's;
 //! - [`inode_write`] from a VFS inode to its slot on disk, [`inode_sync`] when that is to be there;
-//! - [`setattr`], [`fileattr`] attributes that are changed;
+//! - [`setattr`], [`fileattr`] attributes that are changed, [`set_size`] sizes;
 //! - [`orphan`] inodes that a crash must not leave as they are, [`evict`] how they end,
 //!   [`truncate`] a step at a time;
 //! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
@@ -69,6 +69,8 @@ pub(crate) mod orphan;
 pub(crate) mod proc;
 mod rename;
 pub(crate) mod reserved;
+mod set_size;
+mod set_size_inline;
 pub(crate) mod setattr;
 pub(crate) mod shutdown;
 pub(crate) mod statfs;

@@ -5,9 +5,9 @@
 //! Everything is in one transaction but for the ACL that follows a new mode: as in C ext4 that has
 //! one of its own, since it may take an attribute block.
 //!
-//! The size of a regular file cannot be changed so far (EOPNOTSUPP).
+//! The size is another matter: see [`super::set_size`].
 
-use super::{handle, inode_write, options::Toggles, Rext4Fs, VfsInode};
+use super::{handle, inode_write, options::Toggles, set_size::set_size, Rext4Fs, VfsInode};
 use crate::{
     engine::credits::Op,
     linux::{
@@ -27,21 +27,14 @@ const KEPT_WHEN_APPEND_ONLY: u32 = valid::MODE | valid::UID | valid::GID | valid
 /// Changes the attributes of an inode whose operations are `T`. i_rwsem is held for writing. May
 /// sleep.
 ///
-/// Errors: EPERM; EOPNOTSUPP for the size of a regular file, and for the mode of a file with an ACL
-/// if ACLs cannot be set; EINVAL for the size of anything else; EIO, EROFS, ENOMEM.
+/// Errors: EPERM; EOPNOTSUPP for the mode of a file with an ACL if ACLs cannot be set; EIO, EROFS,
+/// ENOMEM; those of `set_size`.
 pub(crate) fn setattr<T: InodeOps<Fs = Rext4Fs>>(attr: &mut SetAttr<'_, Rext4Fs>) -> Result {
     let inode = attr.inode();
     let sb = inode.super_block();
     handle::may_write(sb)?;
     if inode.is_immutable() || (inode.is_append_only() && attr.has(KEPT_WHEN_APPEND_ONLY)) {
         return Err(EPERM);
-    }
-    if attr.size().is_some() {
-        return Err(if inode.is_regular() {
-            EOPNOTSUPP
-        } else {
-            EINVAL
-        });
     }
     let mut outside = NoHandle::here()?;
     // May remove attributes, in a transaction of its own.
@@ -51,12 +44,16 @@ pub(crate) fn setattr<T: InodeOps<Fs = Rext4Fs>>(attr: &mut SetAttr<'_, Rext4Fs>
         return Err(EOPNOTSUPP);
     }
 
-    let handle = handle::begin(sb, &mut outside, Op::SetAttr)?;
-    let slot = inode_write::prepare(&handle, inode)?;
-    inode.inc_version();
-    attr.apply();
-    slot.store()?;
-    handle.stop()?;
+    if let Some(size) = attr.size() {
+        set_size(attr, size, &mut outside)?;
+    } else {
+        let handle = handle::begin(sb, &mut outside, Op::SetAttr)?;
+        let slot = inode_write::prepare(&handle, inode)?;
+        inode.inc_version();
+        attr.apply();
+        slot.store()?;
+        handle.stop()?;
+    }
 
     if chmod && T::HAS_SET_ACL {
         acl_change::chmod(attr.idmap(), attr.dentry(), inode.mode())?;

@@ -48,9 +48,9 @@ pub(crate) trait FileOps: 'static {
     fn release(_file: &OpenFile<Self::Fs>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
-    /// Why write(2) fails. With this operation there are no shared mappings of a file that was
-    /// opened for writing either, not even for reading (EINVAL): they could become writable.
-    /// Without it, such mappings would do as if nothing were missing. fallocate(2) gives EOPNOTSUPP as long as nobody implements it.
+    /// Why write(2) and its like fail, and shared mappings that can be written to (mprotect cannot
+    /// make others such then). Without it, such mappings would do as if nothing were missing.
+    /// fallocate(2) gives EOPNOTSUPP as long as nobody implements it.
     fn refuse_write(_file: &OpenFile<Self::Fs>) -> Error {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -112,11 +112,12 @@ impl<T: FileOps> FileVtable<T> {
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: bindings::compat_ptr_ioctl,
         mmap_prepare: if T::HAS_REFUSE_WRITE {
-            Some(bindings::generic_file_readonly_mmap_prepare)
+            Some(Self::mmap_prepare_reading)
         } else {
             Some(bindings::generic_file_mmap_prepare)
         },
         write_iter: when!(T::HAS_REFUSE_WRITE, Self::refuse_write),
+        splice_write: when!(T::HAS_REFUSE_WRITE, bindings::iter_file_splice_write),
         open: Some(Self::open),
         release: when!(T::HAS_RELEASE, Self::release),
         fsync: Some(fsync::<T>),
@@ -169,6 +170,19 @@ impl<T: FileOps> FileVtable<T> {
     ) -> isize {
         // SAFETY: the VFS passes a valid request, which holds its file.
         T::refuse_write(unsafe { OpenFile::from_raw((*iocb).ki_filp) }).to_errno() as isize
+    }
+
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    unsafe extern "C" fn mmap_prepare_reading(desc: *mut bindings::vm_area_desc) -> c_int {
+        // SAFETY: the caller passes a description of its own, of a mapping of a file that it holds.
+        unsafe {
+            if bindings::forbid_shared_writes(desc) {
+                return T::refuse_write(OpenFile::from_raw((*desc).file)).to_errno();
+            }
+            bindings::generic_file_mmap_prepare(desc)
+        }
     }
 
     /// # Safety

@@ -448,6 +448,16 @@ __rext4_helper int rext4_helper_read_mapping_bytes(struct inode *inode, loff_t p
 	return 0;
 }
 
+/* Whether the mapping is to be written to by others; if not, it will not be later either. */
+__rext4_helper bool rext4_helper_forbid_shared_writes(struct vm_area_desc *desc)
+{
+	if (vma_desc_test_all(desc, VMA_SHARED_BIT, VMA_WRITE_BIT))
+		return true;
+	if (is_shared_maywrite(&desc->vma_flags))
+		vma_desc_clear_flags(desc, VMA_MAYWRITE_BIT);
+	return false;
+}
+
 __rext4_helper bool rext4_helper_buffer_is_uptodate(const struct buffer_head *bh)
 {
 	return buffer_uptodate(bh);
