@@ -196,7 +196,7 @@ log=$work/console.log
 words="console=ttyS0 root=/dev/vda rootfstype=squashfs ro init=/sbin/rext4-init panic=-1 oops=panic"
 words+=" random.trust_cpu=on nokaslr"
 if [ $icount = 1 ]; then
-	machine=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -smp 1 -cpu "max,-erms,-fsrm")
+	machine=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -smp 1 -cpu "max,-erms,-fsrm,-fsrs")
 elif kvm_works; then
 	machine=(-accel kvm -smp "$cpus" -cpu host)
 else

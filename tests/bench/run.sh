@@ -12,6 +12,7 @@
 #     --out DIR           where results go (default: bench in the cache)
 #     --module FILE       rext4.ko (default: built for the kernel)
 #     --repetitions N     batches per row (default 7; 1 with --profile), half as many of changes
+#     --fs 'TYPE...'      only these of ext4, rext4 and xfs
 #     --table-crc         on a processor without instructions for CRC32C, where the kernel goes by a table: a
 #                         checksum of 4 KiB costs 30 times as many instructions then
 #     --profile           also says in which functions each row's instructions are spent, and by which calls
@@ -24,14 +25,15 @@
 # shellcheck source=qemu/lib.sh
 . "$(dirname "$0")/../../qemu/lib.sh"
 
-report=() out=$CACHE/bench module='' repetitions='' profile=0 cpu=()
+report=() out=$CACHE/bench module='' repetitions='' profile=0 cpu=() fs='ext4 rext4 xfs'
 while [ $# -gt 0 ]; do
 	case $1 in
 	--report-only) report=(--report-only); shift ;;
 	--out) out=$2; shift 2 ;;
 	--module) module=$(realpath "$2"); shift 2 ;;
 	--repetitions) repetitions=$2; shift 2 ;;
-	--table-crc) cpu=(--qemu "-cpu max,-erms,-fsrm,-sse4.2"); shift ;;
+	--table-crc) cpu=(--qemu "-cpu max,-erms,-fsrm,-fsrs,-sse4.2"); shift ;;
+	--fs) fs=$2; shift 2 ;;
 	--profile) profile=1; shift ;;
 	-*) die "bench: unknown option $1" ;;
 	*) break ;;
@@ -69,7 +71,8 @@ if [ $# -eq 0 ] && [ $profile = 0 ]; then threads=1; fi
 start=$SECONDS
 lock "bench-$(key "$out")"
 rm -f "$out"/{raw.tsv,threads.tsv,results.tsv,results.svg,kallsyms,blocks,blocks.tree,profile.txt}
-guest=("$PROJECT/qemu/guest.sh" --module "$module" --share bin="$work" --out "$out" --mem 2G --timeout 1800)
+guest=("$PROJECT/qemu/guest.sh" --module "$module" --share bin="$work" --out "$out" --mem 2G --timeout 1800
+	--env BENCH_FS="$fs")
 if [ $threads = 0 ] || [ ${#rows[@]} -gt 0 ] || [ $# -eq 0 ]; then
 	"${guest[@]}" --icount "${cpu[@]}" "${plugin[@]}" -- /src/tests/bench/guest.sh "$repetitions" "${rows[@]}" >&2 || exit 2
 	say "bench: took $(elapsed "$start")"
