@@ -129,11 +129,20 @@ pub(super) fn verify_checksum(seed: u32, base: &Base, beyond: &[u8]) -> Result<(
 /// Stores the checksum of an inode's present contents; see [`checksum`].
 #[inline]
 pub(super) fn store_checksum(seed: u32, base: &mut Base, beyond: &mut [u8]) {
-    let computed = checksum(seed, base, beyond);
+    // With zeros in the two fields it is that of the bytes as they are.
+    base.checksum_lo = 0.into();
+    let high = match Extra::mut_from_prefix(beyond) {
+        Ok((e, _)) if has_checksum_hi(e) => {
+            e.checksum_hi = 0.into();
+            true
+        }
+        _ => false,
+    };
+    let computed = crc32c(crc32c(seed, base.as_bytes()), beyond);
     // The two halves of a 32-bit value.
     base.checksum_lo = (computed as u16).into();
-    if let Ok((e, _)) = Extra::mut_from_prefix(beyond) {
-        if has_checksum_hi(e) {
+    if high {
+        if let Ok((e, _)) = Extra::mut_from_prefix(beyond) {
             e.checksum_hi = ((computed >> 16) as u16).into();
         }
     }
