@@ -208,8 +208,14 @@ mod tests {
 
         fn remove(&mut self, n: u32) -> Result {
             let (dir, name) = (self.view()?, name(n));
-            let found = dir_lookup::lookup(&dir, &name, FileBlock::ZERO)?.ok_or(ENOENT)?;
-            dir_edit::remove(&dir, &name, found.place).map_err(error)?;
+            let located = dir_lookup::locate(&dir, &name, FileBlock::ZERO)?;
+            match located.ok_or(ENOENT)? {
+                (found, Some(held)) if n % 2 == 0 => {
+                    dir_edit::remove_held(&dir, &name, found.place, held)
+                }
+                (found, _) => dir_edit::remove(&dir, &name, found.place),
+            }
+            .map_err(error)?;
             self.set(n, false);
             Ok(())
         }

@@ -49,7 +49,7 @@ mod shrink;
 
 pub use first::{convert_inline, create, is_empty, set_parent};
 pub use insert::{insert, Inserted};
-pub use remove::{remove, replace};
+pub use remove::{remove, remove_held, replace};
 
 /// Most blocks of a directory that an insertion changes, not counting new ones, where an index has
 /// at most `levels` levels: the leaf, and an index block of each level.

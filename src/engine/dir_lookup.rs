@@ -11,7 +11,7 @@
 //! the index; and, on the way from front to back, a record that cannot be stepped over, since
 //! the name may be behind it. A hole on the way from front to back is just skipped.
 
-use crate::ondisk::dir::{Entry, FileType, NAME_MAX};
+use crate::ondisk::dir::{DirError, Entry, FileType, NAME_MAX};
 use crate::ondisk::{Corrupt, FileBlock, Ino};
 
 use super::dir::{DirBlock, DirBlocks, Directory, IndexFailure};
@@ -55,6 +55,15 @@ pub struct Found {
     pub place: Place,
 }
 
+/// The block of an entry that was found, for whoever changes the entry under the same lock.
+pub struct Held<B> {
+    pub(super) block: B,
+    /// Where the record in front of the entry starts.
+    pub(super) before: Option<u32>,
+}
+
+type Located<D> = Option<(Found, Option<Held<<D as DirBlocks>::Block>>)>;
+
 /// Looks up `name` in `dir`; `None` if there is no such entry.
 ///
 /// Without an index the search starts at block `hint` and wraps around: pass the block in which
@@ -67,15 +76,27 @@ pub fn lookup<D: DirBlocks>(
     name: &[u8],
     hint: FileBlock,
 ) -> Result<Option<Found>, D::Error> {
+    Ok(locate(dir, name, hint)?.map(|(found, _)| found))
+}
+
+/// As [`lookup`], with the entry's block, where there is one.
+///
+/// Errors: as there.
+pub fn locate<D: DirBlocks>(
+    dir: &Directory<'_, D>,
+    name: &[u8],
+    hint: FileBlock,
+) -> Result<Located<D>, D::Error> {
     if name.len() > NAME_MAX {
         return Ok(None);
     }
     if dir.inline.is_some() {
-        return lookup_inline(dir, name).map_err(D::Error::from);
+        let found = lookup_inline(dir, name)?;
+        return Ok(found.map(|found| (found, None)));
     }
     if matches!(name, b"." | b"..") {
         return match search_block(dir, FileBlock::ZERO, name)? {
-            Search::Found(found) => Ok(Some(found)),
+            Search::Found(found, held) => Ok(Some((found, Some(held)))),
             Search::Missing | Search::Hole(_) => Ok(None),
         };
     }
@@ -87,6 +108,24 @@ pub fn lookup<D: DirBlocks>(
         }
     }
     lookup_linear(dir, name, hint)
+}
+
+/// The entry of `name` in `bytes`, which are those of block `lblk`, and where the record in front of
+/// it starts.
+#[inline]
+fn find<D: DirBlocks>(
+    dir: &Directory<'_, D>,
+    bytes: &[u8],
+    lblk: FileBlock,
+    name: &[u8],
+) -> Result<Option<(Found, Option<u32>)>, DirError> {
+    let Some((entry, before)) = dir.area(bytes).find_behind(name)? else {
+        return Ok(None);
+    };
+    let offset = offset(&entry);
+    let found = found(dir, &entry, Place::Block { lblk, offset });
+    // As an offset, it fits.
+    Ok(found.map(|found| (found, before.map(|before| before as u32))))
 }
 
 fn found<D: DirBlocks>(dir: &Directory<'_, D>, entry: &Entry<'_>, place: Place) -> Option<Found> {
@@ -137,7 +176,7 @@ fn lookup_inline<D: DirBlocks>(
 fn lookup_indexed<D: DirBlocks>(
     dir: &Directory<'_, D>,
     name: &[u8],
-) -> Result<Option<Found>, IndexFailure<D::Error>> {
+) -> Result<Located<D>, IndexFailure<D::Error>> {
     let mut walk = Walk::new(dir)?;
     let target = walk.hash().hash(name).major;
     walk.seek(target)?;
@@ -147,11 +186,8 @@ fn lookup_indexed<D: DirBlocks>(
         let block = dir
             .read_leaf(lblk)
             .map_err(|e| IndexFailure::Fatal(e.into_error()))?;
-        match dir.area(&block).find(name) {
-            Ok(Some(entry)) => {
-                let offset = offset(&entry);
-                return Ok(found(dir, &entry, Place::Block { lblk, offset }));
-            }
+        match find(dir, &block, lblk, name) {
+            Ok(Some((found, before))) => return Ok(Some((found, Some(Held { block, before })))),
             Ok(None) => {}
             // ext4 tries once more from front to back: the name may be elsewhere.
             Err(e) => return Err(IndexFailure::Unusable(e.into())),
@@ -164,8 +200,8 @@ fn lookup_indexed<D: DirBlocks>(
 }
 
 /// The outcome of searching one block.
-enum Search {
-    Found(Found),
+enum Search<B> {
+    Found(Found, Held<B>),
     Missing,
     /// No block, for so many blocks.
     Hole(u32),
@@ -175,25 +211,25 @@ fn search_block<D: DirBlocks>(
     dir: &Directory<'_, D>,
     lblk: FileBlock,
     name: &[u8],
-) -> Result<Search, D::Error> {
+) -> Result<Search<D::Block>, D::Error> {
     let block = match dir.read_any(lblk) {
         Ok(DirBlock::Mapped(block)) => block,
         Ok(DirBlock::Hole(len)) => return Ok(Search::Hole(len.max(1))),
         Err(e) => return Err(e.into_error()),
     };
-    let entry = dir.area(&block).find(name).map_err(Corrupt::from)?;
-    let found = entry.and_then(|entry| {
-        let offset = offset(&entry);
-        found(dir, &entry, Place::Block { lblk, offset })
-    });
-    Ok(found.map_or(Search::Missing, Search::Found))
+    Ok(
+        match find(dir, &block, lblk, name).map_err(Corrupt::from)? {
+            Some((found, before)) => Search::Found(found, Held { block, before }),
+            None => Search::Missing,
+        },
+    )
 }
 
 fn lookup_linear<D: DirBlocks>(
     dir: &Directory<'_, D>,
     name: &[u8],
     hint: FileBlock,
-) -> Result<Option<Found>, D::Error> {
+) -> Result<Located<D>, D::Error> {
     let end = dir.block_count();
     let hint = if hint < end { hint } else { FileBlock::ZERO };
     // Twice at most: from the hint to the end, then from the start to the hint.
@@ -207,7 +243,7 @@ fn lookup_linear<D: DirBlocks>(
                 ahead = lblk.saturating_add(run);
             }
             lblk = match search_block(dir, lblk, name)? {
-                Search::Found(found) => return Ok(Some(found)),
+                Search::Found(found, held) => return Ok(Some((found, Some(held)))),
                 Search::Missing => lblk.saturating_add(1),
                 Search::Hole(len) => lblk.saturating_add(len),
             };

@@ -129,9 +129,9 @@ fn warn(dir: &VfsInode, lblk: FileBlock, what: Corrupt) {
 }
 
 /// Runs `f` over `dir` as the engine sees it.
-pub(super) fn with_directory<R>(
-    dir: &VfsInode,
-    f: impl FnOnce(&Directory<'_, Blocks<'_>>) -> Result<R, Fault>,
+pub(super) fn with_directory<'d, R>(
+    dir: &'d VfsInode,
+    f: impl FnOnce(&Directory<'_, Blocks<'d>>) -> Result<R, Fault>,
 ) -> Result<R, Fault> {
     let info = dir.data();
     let blocks = Blocks { dir };

@@ -26,7 +26,7 @@ use crate::{
         change::{DirChange, Transaction as _},
         dir::{DirBlock, DirBlocks, Directory, Verdict},
         dir_edit::{self, EditError, Inserted},
-        dir_lookup::{self, Found, Place},
+        dir_lookup::{self, Found, Held, Place},
     },
     linux::{
         buffer::{Buffer, Verified},
@@ -196,10 +196,10 @@ impl From<EditError<Fault>> for Fault {
 }
 
 /// Runs `f` over `dir`, which is not in its inode, as the engine sees it.
-fn with_blocks<R>(
-    handle: &Handle<'_>,
-    dir: &VfsInode,
-    f: impl FnOnce(&Directory<'_, Change<'_>>) -> Result<R, EditError<Fault>>,
+fn with_blocks<'h, R>(
+    handle: &'h Handle<'_>,
+    dir: &'h VfsInode,
+    f: impl FnOnce(&Directory<'_, Change<'h>>) -> Result<R, EditError<Fault>>,
 ) -> Result<R, Fault> {
     let info = dir.data();
     let change = Change::new(handle, dir);
@@ -224,6 +224,16 @@ fn is_inline(dir: &VfsInode) -> bool {
 /// Errors: damage, EIO.
 pub(super) fn find(dir: &VfsInode, name: &[u8]) -> Result<Option<Found>, Fault> {
     dir::with_directory(dir, |d| dir_lookup::lookup(d, name, FileBlock::ZERO))
+}
+
+/// An entry of a directory, with its block if it is in one.
+pub(super) type Located<'a> = (Found, Option<Held<Buffer<'a>>>);
+
+/// As [`find`], for [`remove_located`].
+///
+/// Errors: as there.
+pub(super) fn locate<'d>(dir: &'d VfsInode, name: &[u8]) -> Result<Option<Located<'d>>, Fault> {
+    dir::with_directory(dir, |d| dir_lookup::locate(d, name, FileBlock::ZERO))
 }
 
 /// Whether there is nothing in `dir` but `.` and `..`. Also without a handle.
@@ -298,6 +308,27 @@ pub(super) fn remove(
         with_blocks(handle, dir, |d| dir_edit::remove(d, name, place))?;
         Ok(())
     })
+}
+
+/// As [`remove`], of what [`locate`] has found.
+///
+/// Errors: as there.
+pub(super) fn remove_located(
+    handle: &Handle<'_>,
+    dir: &VfsInode,
+    name: &[u8],
+    (found, held): Located<'_>,
+) -> Result<(), Fault> {
+    if let Some(held) = held {
+        let removed = with_blocks(handle, dir, |d| {
+            dir_edit::remove_held(d, name, found.place, held)
+        });
+        match removed {
+            Err(Fault::Errno(e)) if e == ENOENT => {}
+            result => return result.map(|_| ()),
+        }
+    }
+    remove(handle, dir, name, found.place)
 }
 
 /// Has `name`, which [`find`] has found at `place`, stand for inode `ino`; otherwise as [`remove`].

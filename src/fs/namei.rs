@@ -15,7 +15,7 @@
 //! Locking: as [`crate::linux::namei_ops`] says.
 
 use super::{
-    dir_change::{self, touched},
+    dir_change::{self, touched, Located},
     dir_inline,
     fault::Fault,
     handle,
@@ -333,9 +333,14 @@ pub(super) fn link<'a>(
 ///
 /// Errors: ENOENT if it is not, or not for that inode; damage (reported), EIO.
 pub(super) fn find_entry(dir: &VfsInode, name: &[u8], inode: &VfsInode) -> Result<Found> {
-    let found = dir_change::find(dir, name).map_err(|e| e.report_inode(dir, "lookup"))?;
-    found
-        .filter(|found| u64::from(found.ino.get()) == inode.ino())
+    Ok(locate_entry(dir, name, inode)?.0)
+}
+
+/// As [`find_entry`], with the entry's block.
+fn locate_entry<'d>(dir: &'d VfsInode, name: &[u8], inode: &VfsInode) -> Result<Located<'d>> {
+    let located = dir_change::locate(dir, name).map_err(|e| e.report_inode(dir, "lookup"))?;
+    located
+        .filter(|(found, _)| u64::from(found.ino.get()) == inode.ino())
         .ok_or(ENOENT)
 }
 
@@ -343,7 +348,7 @@ pub(super) fn find_entry(dir: &VfsInode, name: &[u8], inode: &VfsInode) -> Resul
 pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -> Result {
     let sb = dir.super_block();
     handle::may_write(sb)?;
-    let found = find_entry(dir, name.name(), inode)?;
+    let located = locate_entry(dir, name.name(), inode)?;
     let mut outside = NoHandle::here()?;
     let handle = handle::begin(sb, &mut outside, Op::Unlink(map_change::shape(dir)))?;
     if dir.is_dirsync() {
@@ -358,7 +363,7 @@ pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -
     if links <= 1 {
         orphan::add(&handle, inode)?;
     }
-    if let Err(e) = dir_change::remove(&handle, dir, name.name(), found.place) {
+    if let Err(e) = dir_change::remove_located(&handle, dir, name.name(), located) {
         if links == 1 {
             let _ = orphan::del(&handle, inode);
         }
@@ -374,7 +379,7 @@ pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -
 pub(super) fn rmdir(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -> Result {
     let sb = dir.super_block();
     handle::may_write(sb)?;
-    let found = find_entry(dir, name.name(), inode)?;
+    let located = locate_entry(dir, name.name(), inode)?;
     check_empty(inode)?;
     let mut outside = NoHandle::here()?;
     let handle = handle::begin(sb, &mut outside, Op::Rmdir(map_change::shape(dir)))?;
@@ -384,7 +389,7 @@ pub(super) fn rmdir(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) ->
     let dir_slot = inode_write::prepare(&handle, dir)?;
     let slot = inode_write::prepare(&handle, inode)?;
     orphan::add(&handle, inode)?;
-    if let Err(e) = dir_change::remove(&handle, dir, name.name(), found.place) {
+    if let Err(e) = dir_change::remove_located(&handle, dir, name.name(), located) {
         let _ = orphan::del(&handle, inode);
         return Err(e.report_inode(dir, "rmdir"));
     }

@@ -255,6 +255,17 @@ fn same_name(a: &[u8], b: &[u8]) -> bool {
     rest_a.is_empty() || a.first_chunk::<8>() == b.first_chunk::<8>()
 }
 
+/// The header of the record at the start of `rest`; `None` at the end.
+#[inline(always)]
+fn head(rest: &[u8]) -> Result<Option<&RawDirEntry>, DirError> {
+    let start = rest.first_chunk::<MIN_REC_LEN>();
+    match start.map(|start| RawDirEntry::ref_from_prefix(start)) {
+        Some(Ok((head, _))) => Ok(Some(head)),
+        _ if rest.is_empty() => Ok(None),
+        _ => Err(DirError::TooClose),
+    }
+}
+
 impl<'a> DirArea<'a> {
     /// Views `bytes` as records. Nothing is checked until a record is asked for.
     #[inline]
@@ -363,7 +374,13 @@ impl<'a> DirArea<'a> {
     /// The record with this name. Records on the way are only stepped over; the one that is
     /// returned has been checked. Errors: a record that cannot be stepped over, or the match
     /// itself is bad.
+    #[inline]
     pub fn find(&self, name: &[u8]) -> Result<Option<Entry<'a>>, DirError> {
+        Ok(self.find_behind(name)?.map(|(entry, _)| entry))
+    }
+
+    /// As [`find`](Self::find), with the offset of the record in front of it, if there is one.
+    pub fn find_behind(&self, name: &[u8]) -> Result<Option<(Entry<'a>, Option<usize>)>, DirError> {
         match name.last_chunk::<8>() {
             Some(end) => self.scan(name.len(), |candidate| {
                 candidate.last_chunk::<8>() == Some(end) && same_name(candidate, name)
@@ -372,30 +389,30 @@ impl<'a> DirArea<'a> {
         }
     }
 
-    /// The first record in use with a name of `len` bytes that `matches`.
+    /// The first record in use with a name of `len` bytes that `matches`, and where the one in front
+    /// of it starts.
     #[inline(always)]
     fn scan(
         &self,
         len: usize,
         matches: impl Fn(&[u8]) -> bool,
-    ) -> Result<Option<Entry<'a>>, DirError> {
+    ) -> Result<Option<(Entry<'a>, Option<usize>)>, DirError> {
         let Ok(name_len) = u8::try_from(len) else {
             return Ok(None);
         };
+        let end = len.wrapping_add(HEADER_LEN);
         let mut rest = self.bytes;
-        while !rest.is_empty() {
-            let Some(start) = rest.first_chunk::<MIN_REC_LEN>() else {
-                return Err(DirError::TooClose);
-            };
-            let Ok((head, _)) = RawDirEntry::ref_from_prefix(start) else {
-                return Err(DirError::TooClose);
-            };
+        // How much is left at the record in front; 0 at the first one.
+        let mut before = 0usize;
+        while let Some(head) = head(rest)? {
             if head.name_len == name_len {
-                let candidate = rest.get(HEADER_LEN..len.wrapping_add(HEADER_LEN));
+                let candidate = rest.get(HEADER_LEN..end);
                 if candidate.is_some_and(&matches) && head.inode.get() != 0 {
-                    return self.check(rest).map(Some);
+                    let before = (before != 0).then(|| self.bytes.len().wrapping_sub(before));
+                    return Ok(Some((self.check(rest)?, before)));
                 }
             }
+            before = rest.len();
             rest = rest.get(self.rec_len(head)?..).ok_or(DirError::Overrun)?;
         }
         Ok(None)
@@ -408,10 +425,7 @@ impl<'a> DirArea<'a> {
         let mut at = 0usize;
         while at < offset {
             let rest = self.bytes.get(at..).unwrap_or_default();
-            let Some(start) = rest.first_chunk::<MIN_REC_LEN>() else {
-                break;
-            };
-            let Ok((head, _)) = RawDirEntry::ref_from_prefix(start) else {
+            let Ok(Some(head)) = head(rest) else {
                 break;
             };
             match self.rec_len(head) {

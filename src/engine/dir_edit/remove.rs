@@ -10,7 +10,7 @@ use crate::ondisk::{FileBlock, Ino};
 
 use super::super::change::DirChange;
 use super::super::dir::Directory;
-use super::super::dir_lookup::Place;
+use super::super::dir_lookup::{Held, Place};
 use super::{is_dot, shrink, EditError};
 
 /// The block and offset of a place that is in a block.
@@ -33,14 +33,48 @@ pub fn remove<D: DirChange>(
     name: &[u8],
     place: Place,
 ) -> Result<u32, EditError<D::Error>> {
+    remove_from(dir, name, place, None)
+}
+
+/// As [`remove`], with the block that the lookup has found the entry in ([`locate`]).
+///
+/// [`locate`]: super::super::dir_lookup::locate
+///
+/// Errors: as there.
+pub fn remove_held<D: DirChange>(
+    dir: &Directory<'_, D>,
+    name: &[u8],
+    place: Place,
+    held: Held<D::Block>,
+) -> Result<u32, EditError<D::Error>> {
+    remove_from(dir, name, place, Some(held))
+}
+
+#[inline]
+fn remove_from<D: DirChange>(
+    dir: &Directory<'_, D>,
+    name: &[u8],
+    place: Place,
+    held: Option<Held<D::Block>>,
+) -> Result<u32, EditError<D::Error>> {
     if is_dot(name) {
         return Err(EditError::Name);
     }
     let (lblk, offset) = in_block(place)?;
-    let block = dir
-        .read_leaf(lblk)
-        .map_err(|e| EditError::Store(e.into_error()))?;
-    let victim = dir.records(&block).victim(offset, name);
+    let (block, victim) = match held {
+        Some(Held { block, before }) => {
+            let before = before.map(|before| before as usize);
+            let victim = dir.records(&block).victim_behind(before, offset, name);
+            (block, victim)
+        }
+        None => {
+            let block = dir
+                .read_leaf(lblk)
+                .map_err(|e| EditError::Store(e.into_error()))?;
+            let victim = dir.records(&block).victim(offset, name);
+            (block, victim)
+        }
+    };
     let Some(victim) = victim.map_err(EditError::corrupt)? else {
         return Err(EditError::Gone);
     };

@@ -15,8 +15,8 @@
 use zerocopy::little_endian::{U16, U32};
 
 use super::{
-    encode_rec_len, rec_len_for, same_name, DirArea, DirError, RawDirEntry, RawDirTail, HEADER_LEN,
-    MIN_REC_LEN, TAIL_FILE_TYPE, TAIL_LEN,
+    encode_rec_len, head, rec_len_for, same_name, DirArea, DirError, RawDirEntry, RawDirTail,
+    HEADER_LEN, MIN_REC_LEN, TAIL_FILE_TYPE, TAIL_LEN,
 };
 use crate::ondisk::raw::FromBytes;
 use crate::ondisk::Ino;
@@ -98,16 +98,6 @@ pub struct Victim {
     pub alone: bool,
 }
 
-/// Header of the record at the start of `rest`.
-#[inline(always)]
-fn head(rest: &[u8]) -> Result<&RawDirEntry, DirError> {
-    let start = rest.first_chunk::<MIN_REC_LEN>();
-    match start.map(|start| RawDirEntry::ref_from_prefix(start)) {
-        Some(Ok((head, _))) => Ok(head),
-        _ => Err(DirError::TooClose),
-    }
-}
-
 /// How many bytes of its record an entry needs; 0 for a free one.
 #[inline(always)]
 fn used(head: &RawDirEntry) -> usize {
@@ -126,36 +116,70 @@ impl DirArea<'_> {
     ///
     /// Errors: a record that cannot be stepped over, or the one with room is bad.
     pub fn find_room(&self, new: &NewEntry<'_>) -> Result<Room, DirError> {
+        match new.name.last_chunk::<8>() {
+            Some(end) => self.scan_room(new, |candidate| {
+                candidate.last_chunk::<8>() == Some(end) && same_name(candidate, new.name)
+            }),
+            None => self.scan_room(new, |candidate| same_name(candidate, new.name)),
+        }
+    }
+
+    #[inline(always)]
+    fn scan_room(
+        &self,
+        new: &NewEntry<'_>,
+        matches: impl Fn(&[u8]) -> bool,
+    ) -> Result<Room, DirError> {
         let need = new.rec_len();
-        let name_end = new.name.len().wrapping_add(HEADER_LEN);
+        let name_end = usize::from(new.name_len).wrapping_add(HEADER_LEN);
         let mut rest = self.bytes;
-        while !rest.is_empty() {
-            let head = head(rest)?;
+        while let Some(head) = head(rest)? {
             let rec_len = self.rec_len(head)?;
-            let used = used(head);
-            if head.name_len == new.name_len && used != 0 {
+            if head.name_len == new.name_len {
                 let name = rest.get(HEADER_LEN..name_end);
-                if name.is_some_and(|name| same_name(name, new.name)) {
+                if name.is_some_and(&matches) && head.inode.get() != 0 {
                     return Ok(Room::Exists);
                 }
             }
-            let Some(slack) = rec_len.checked_sub(used) else {
-                return Err(DirError::NameOverflow);
-            };
-            if slack >= need {
-                let entry = self.check(rest)?;
-                // `..` has to follow `.`, however long that one's record is.
-                if entry.name != b"." || entry.ino.is_none() {
-                    return Ok(Room::At(Slot {
-                        offset: entry.offset,
-                        used,
-                        rec_len,
-                    }));
+            // No less than there is room behind the name; a record that is too short for its name
+            // seems to have a lot.
+            let room = rec_len.wrapping_sub(usize::from(head.name_len).wrapping_add(HEADER_LEN));
+            if room >= need || head.inode.get() == 0 {
+                if let Some(slot) = self.room_at(rest, need)? {
+                    return Ok(Room::At(slot));
                 }
             }
             rest = rest.get(rec_len..).ok_or(DirError::Overrun)?;
         }
         Ok(Room::Full)
+    }
+
+    /// The room of the record at the start of `rest`, if that is `need` bytes.
+    ///
+    /// Errors: the record is bad.
+    #[inline(never)]
+    fn room_at(&self, rest: &[u8], need: usize) -> Result<Option<Slot>, DirError> {
+        let Some(head) = head(rest)? else {
+            return Ok(None);
+        };
+        let rec_len = self.rec_len(head)?;
+        let used = used(head);
+        let Some(room) = rec_len.checked_sub(used) else {
+            return Err(DirError::NameOverflow);
+        };
+        if room < need {
+            return Ok(None);
+        }
+        let entry = DirArea::new(rest, self.limits).check(rest)?;
+        // `..` has to follow `.`, however long that one's record is.
+        if entry.name == b"." && entry.ino.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Slot {
+            offset: self.bytes.len().wrapping_sub(rest.len()),
+            used,
+            rec_len,
+        }))
     }
 
     /// Checks every record, and adds up what the entries in use need.
@@ -182,10 +206,9 @@ impl DirArea<'_> {
         let mut alone = true;
         let mut at = 0usize;
         while at < offset {
-            if rest.is_empty() {
+            let Some(head) = head(rest)? else {
                 return Ok(None);
-            }
-            let head = head(rest)?;
+            };
             let rec_len = self.rec_len(head)?;
             alone &= head.inode.get() == 0;
             before = Some((at, rec_len));
@@ -193,17 +216,60 @@ impl DirArea<'_> {
             // Inside the area, as the slice just taken shows.
             at = at.wrapping_add(rec_len);
         }
-        if at != offset || rest.is_empty() {
+        if at != offset {
             return Ok(None);
         }
-        let entry = self.check(rest)?;
-        if entry.ino.is_none() || entry.name != name {
+        self.victim_here(rest, offset, before, alone, name)
+    }
+
+    /// As [`victim`](Self::victim), where the record in front is known to start at `before` (`None`
+    /// for the first one): without a look at all the others. `None` also if that is not so.
+    pub fn victim_behind(
+        &self,
+        before: Option<usize>,
+        offset: usize,
+        name: &[u8],
+    ) -> Result<Option<Victim>, DirError> {
+        let rest = self.bytes.get(offset..).unwrap_or_default();
+        let Some(at) = before else {
+            return if offset == 0 {
+                self.victim_here(rest, offset, None, true, name)
+            } else {
+                Ok(None)
+            };
+        };
+        let front = self.bytes.get(at..).unwrap_or_default();
+        let Some(head) = head(front)? else {
+            return Ok(None);
+        };
+        let rec_len = self.rec_len(head)?;
+        if head.inode.get() == 0 || at.checked_add(rec_len) != Some(offset) {
+            // With a free one in front it takes all of them to tell whether it is alone.
+            return self.victim(offset, name);
+        }
+        self.victim_here(rest, offset, Some((at, rec_len)), false, name)
+    }
+
+    /// The entry at the start of `rest`, which is at `offset`, if it is called `name`. `alone`:
+    /// whether no entry in front of it is in use.
+    #[inline]
+    fn victim_here(
+        &self,
+        rest: &[u8],
+        offset: usize,
+        before: Option<(usize, usize)>,
+        alone: bool,
+        name: &[u8],
+    ) -> Result<Option<Victim>, DirError> {
+        if rest.is_empty() {
             return Ok(None);
         }
-        if alone {
-            let behind = rest.get(entry.rec_len..).unwrap_or_default();
-            alone = DirArea::new(behind, self.limits).is_blank();
+        let entry = DirArea::new(rest, self.limits).check(rest)?;
+        if entry.ino.is_none() || !same_name(entry.name, name) {
+            return Ok(None);
         }
+        let behind = || rest.get(entry.rec_len..).unwrap_or_default();
+        let alone = alone && DirArea::new(behind(), self.limits).is_blank();
         let slot = Slot {
             offset,
             used: entry.name.len().wrapping_add(HEADER_LEN),
@@ -259,7 +325,7 @@ impl<'a> DirAreaMut<'a> {
     /// The record at `offset`; `None` at the end.
     #[inline]
     pub(super) fn step(&self, offset: usize) -> Option<Step> {
-        let head = head(self.bytes.get(offset..)?).ok()?;
+        let head = head(self.bytes.get(offset..)?).ok()??;
         let rec_len = super::decode_rec_len(head.rec_len.get(), self.block_size) as usize;
         (rec_len >= MIN_REC_LEN).then(|| Step {
             used: used(head),

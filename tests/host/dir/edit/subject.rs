@@ -159,10 +159,28 @@ impl Subject {
         Ok(dropped)
     }
 
+    /// As [`try_remove`](Self::try_remove), with the block that the lookup has found it in.
+    fn try_remove_held(&self, name: &[u8]) -> Result<u32, EditError<Error>> {
+        let view = self.view();
+        let located = dir_lookup::locate(&view, name, FileBlock::ZERO).unwrap();
+        let (found, held) = located.expect("name");
+        let dropped = dir_edit::remove_held(&view, name, found.place, held.expect("block"))?;
+        self.changed();
+        assert!(dropped <= dir_edit::REMOVE_DROPS);
+        self.gone.set(dropped);
+        Ok(dropped)
+    }
+
+    /// Every other time with the block, and every other time without.
     pub fn remove(&mut self, name: &[u8]) {
         let (place, len) = (self.find(name).place, self.store.len());
         self.store.begin(0);
-        let dropped = self.try_remove(name, place).unwrap();
+        let held = self.model.len() % 2 == 0;
+        let dropped = if held {
+            self.try_remove_held(name).unwrap()
+        } else {
+            self.try_remove(name, place).unwrap()
+        };
         self.store.end();
         assert_eq!(len - dropped as usize, self.store.len());
         self.model.remove(name).unwrap();
