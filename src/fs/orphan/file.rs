@@ -152,7 +152,7 @@ impl File {
     ///
     /// Errors: EUCLEAN, EIO, ENOMEM; the rest is left out then.
     pub(super) fn for_each(&self, sb: &Sb, mut f: impl FnMut(u32, u32)) -> Result<(), Fault> {
-        for (n, block) in (0u32..).zip(&self.blocks) {
+        for (n, block) in (0..u32::MAX).zip(&self.blocks) {
             let used = self.slots.saturating_sub(block.free.load(Relaxed));
             let mut found = KVVec::with_capacity(used as usize, GFP_KERNEL).map_err(Error::from)?;
             {
