@@ -67,6 +67,7 @@ fn find(
     let geo = &info.geometry;
     info.reserved.check(geo, groups, min.into())?;
     let mut search = Search::new(geo, goal, len, min);
+    let mut failed = None;
     // Each group comes at most once for each length, of which there are at most 32.
     while let Some(attempt) = search.next(groups.runs()) {
         let Some(mut locked) = groups.lock(attempt.group) else {
@@ -96,10 +97,15 @@ fn find(
                 drop(locked);
                 let _ = e.report(sb, 0, "block bitmap");
             }
-            Err(e) => return Err(e),
+            Err(e) if e.is_of_the_journal() => return Err(e),
+            Err(e) => {
+                // A bitmap that cannot be read: not tried again before something has been freed.
+                locked.publish_longest();
+                failed.get_or_insert(e);
+            }
         }
     }
-    Err(ENOSPC.into())
+    Err(failed.unwrap_or(ENOSPC.into()))
 }
 
 /// Sets clusters in the block bitmap of their group, which is made if it was never written.

@@ -4,7 +4,8 @@
 //!
 //! An inode that is deleted was put among the orphans when it lost its last link. Here its blocks
 //! are freed, in as many transactions as that takes, and then, in one, its attributes go, its slot
-//! gets the time of its deletion, it is no orphan any more and its number is free. What fails on
+//! gets the time of its deletion, it is no orphan any more and its number is free. (Attributes with
+//! values in EA inodes go before.) What fails on
 //! the way leaves it an orphan, for the next mount to try again.
 //!
 //! Locking: nobody else has the inode. Not inside a handle: it waits for commits, and for a freeze
@@ -47,38 +48,55 @@ pub(crate) fn evict(inode: &VfsInode, why: Eviction) {
 /// Frees what `inode` has on disk.
 fn delete(inode: &VfsInode) -> Result {
     let mut outside = NoHandle::here()?;
-    let mut dropped = Dropped::new();
-    let result = delete_but(inode, &mut outside, &mut dropped);
-    // Their ends are operations of their own, for which a freeze may have to end as well.
-    dropped.put(&outside);
-    result
-}
-
-/// Frees what `inode` has on disk but for EA inodes, of which `dropped` is given references.
-fn delete_but(inode: &VfsInode, outside: &mut NoHandle, dropped: &mut Dropped) -> Result {
     let sb = inode.super_block();
-    let _unfrozen = sb.start_intwrite();
     let ea_inodes = xattr_release::ea_inodes(inode);
     let ea_inodes = ea_inodes.map_err(|e| e.report_inode(inode, "extended attributes"))?;
+    if ea_inodes != 0 {
+        let mut dropped = Dropped::new();
+        let result = release_values(inode, &mut outside, ea_inodes, &mut dropped);
+        // Their ends are operations of their own, for which a freeze may have to end as well.
+        dropped.put(&outside);
+        result?;
+    }
+    let _unfrozen = sb.start_intwrite();
     let blocks = !truncate::is_empty(inode);
-    let end = Op::FreeInode { ea_inodes };
+    let end = Op::FreeInode { ea_inodes: 0 };
     let first = if blocks {
         truncate::step_op(inode)
     } else {
         end
     };
-    let mut handle = handle::begin(sb, outside, first)?;
-    if inode.is_sync() {
-        handle.sync();
-    }
+    let mut handle = handle::begin(sb, &mut outside, first)?;
     let mut result = Ok(());
     if blocks {
         result = free_blocks(&mut handle, inode);
     }
     if result.is_ok() {
-        result = free_inode(&mut handle, inode, end, dropped);
+        result = free_inode(&mut handle, inode, end);
     }
     result.and(handle.stop())
+}
+
+/// Gives up the attributes of `inode`, some of which have values in EA inodes; `dropped` is given
+/// references to those that nobody else has.
+///
+/// In a transaction of its own, before the number of `inode` is free: whoever takes that waits, in
+/// a handle, for this eviction to end, and it could not if it had handles to start by then.
+#[cold]
+fn release_values(
+    inode: &VfsInode,
+    outside: &mut NoHandle,
+    ea_inodes: u32,
+    dropped: &mut Dropped,
+) -> Result {
+    let sb = inode.super_block();
+    let _unfrozen = sb.start_intwrite();
+    let handle = handle::begin(sb, outside, Op::FreeInode { ea_inodes })?;
+    let slot = inode_write::prepare(&handle, inode)?;
+    let released = xattr_release::release_all(&handle, inode, dropped);
+    released.map_err(|e| e.report_inode(inode, "extended attributes"))?;
+    slot.store()?;
+    handle.stop()
 }
 
 fn free_blocks(handle: &mut Handle<'_>, inode: &VfsInode) -> Result {
@@ -96,12 +114,17 @@ fn free_blocks(handle: &mut Handle<'_>, inode: &VfsInode) -> Result {
     truncate::free_from(handle, inode, FileBlock::ZERO)
 }
 
-fn free_inode(handle: &mut Handle<'_>, inode: &VfsInode, op: Op, dropped: &mut Dropped) -> Result {
+/// Frees the inode itself. Nothing that waits may come after that, see [`release_values`]; so the
+/// handle is not a synchronous one either. (C ext4's is; the orphan that a crash leaves in its place
+/// does no harm.)
+fn free_inode(handle: &mut Handle<'_>, inode: &VfsInode, op: Op) -> Result {
     let sb = inode.super_block();
     let ino = number(inode).map_err(|e| e.report_inode(inode, "evict"))?;
     handle::make_room(sb, handle, op)?;
     let slot = inode_write::prepare(handle, inode)?;
-    let released = xattr_release::release_all(handle, inode, dropped);
+    // No EA inode is among them any more.
+    let mut none = Dropped::new();
+    let released = xattr_release::release_all(handle, inode, &mut none);
     released.map_err(|e| e.report_inode(inode, "extended attributes"))?;
     orphan::del(handle, inode)?;
     slot.edit(|slot| {

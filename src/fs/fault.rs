@@ -38,6 +38,11 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
+    /// Whether the handle is of no use any more, or has no room: nothing else is worth trying.
+    pub(crate) fn is_of_the_journal(&self) -> bool {
+        matches!(self, Self::Errno(e) if *e == EROFS || *e == ENOSPC)
+    }
+
     /// The errno of the fault, after reporting damage to inode `ino`'s metadata.
     #[cold]
     pub(crate) fn report(self, sb: &Sb, ino: u64, what: &'static str) -> Error {

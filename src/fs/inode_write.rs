@@ -313,7 +313,7 @@ impl Prepared<'_, '_> {
         });
         let Stored { resized, result } = stored.map_err(|e| e.report_inode(inode, "inode slot"))?;
         info.unstored.store(false, Relaxed);
-        self.done(resized);
+        self.done(resized || fresh);
         result.map_err(|e| unstorable(inode, e))
     }
 

@@ -94,7 +94,7 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
 }
 
 /// Asks the tree on disk.
-fn walk(
+pub(super) fn walk(
     inode: &VfsInode,
     info: &InodeInfo,
     root: &Root,

@@ -180,15 +180,22 @@ fn make(
             dir_change::add(&handle, dir, name.name(), ino, file_type)
         });
     if let Err(e) = named {
-        drop(slot);
+        // What has been made ready for the name, a block for example, stays.
+        let _ = slot.store();
         made.abandon(handle);
         return Err(report(e));
     }
     if is_dir {
         count_subdirectory(dir);
     }
-    let stored = touched(dir, slot).and(handle.stop());
-    stored.map(|()| made)
+    match touched(dir, slot).and(handle.stop()) {
+        Ok(()) => Ok(made),
+        Err(e) => {
+            // It has its name, whatever becomes of that: its number must not be freed.
+            made.release();
+            Err(e)
+        }
+    }
 }
 
 /// Whether `dir` can have no more subdirectories.
@@ -230,20 +237,23 @@ pub(super) fn mkdir<'a>(
     let sb = dir.super_block();
     let parent = number(dir).map_err(|e| e.report_inode(dir, "mkdir"))?;
     let mode = mode & 0o7777 | DIR_MODE;
-    let head = dir_inline::new_head(sb, parent);
-    let made = retrying(sb, || match &head {
-        Some(head) => {
-            let contents = Contents::Inline(head);
-            make(idmap, dir, &name, mode, contents, |handle, new| {
-                dir_inline::create(handle, new)
-            })
+    if let Some(head) = dir_inline::new_head(sb, parent) {
+        let contents = Contents::Inline(&head);
+        match make(idmap, dir, &name, mode, contents, |handle, new| {
+            dir_inline::create(handle, new)
+        }) {
+            // Its attributes may have left no room in the inode.
+            Err(e) if e == ENOSPC => {}
+            made => return made?.into_ready().instantiate(name),
         }
-        None => make(idmap, dir, &name, mode, Contents::Blocks, |handle, new| {
+    }
+    let made = retrying(sb, || {
+        make(idmap, dir, &name, mode, Contents::Blocks, |handle, new| {
             let slot = inode_write::prepare(handle, new)?;
             dir_change::create(handle, new, parent)?;
             slot.store()?;
             Ok(())
-        }),
+        })
     })?;
     made.into_ready().instantiate(name)
 }
@@ -313,10 +323,14 @@ pub(super) fn link<'a>(
         let slot = inode_write::prepare(&handle, inode)?;
         let ino = number(inode).map_err(report)?;
         let file_type = FileType::from_mode(inode.mode());
-        dir_change::add(&handle, dir, name.name(), ino, file_type).map_err(report)?;
+        if let Err(e) = dir_change::add(&handle, dir, name.name(), ino, file_type) {
+            let _ = dir_slot.store();
+            return Err(report(e));
+        }
         // A file that was made without a name.
         let unnamed = inode.nlink() == 0;
         inode.inc_nlink();
+        inode.inc_version();
         inode.touch_ctime();
         let orphan = if unnamed {
             orphan::del(&handle, inode)
@@ -370,6 +384,7 @@ pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -
         return Err(e.report_inode(dir, "unlink"));
     }
     inode.drop_nlink();
+    inode.inc_version();
     inode.touch_ctime();
     let stored = touched(dir, dir_slot).and(slot.store());
     stored.and(handle.stop())

@@ -48,6 +48,7 @@ use crate::{
         Ino,
     },
 };
+use core::cell::Cell;
 use kernel::prelude::*;
 
 /// The version of the hash function that spreads directories over the groups: half MD4.
@@ -221,7 +222,11 @@ impl Fresh {
         }
         let inode = inode.seal();
         inode_write::prepare(handle, &inode)?.store_fresh(rdev)?;
-        let mut made = Made { inode, initial };
+        let mut made = Made {
+            inode,
+            initial,
+            named: Cell::new(false),
+        };
         made.inode.set_allocated();
         Ok(made)
     }
@@ -250,9 +255,21 @@ impl<E: Into<Fault>> From<E> for Unmade {
 pub(crate) struct Made {
     inode: ReadyInode<Rext4Fs>,
     initial: Initial,
+    /// A directory has its name, whether that could be stored or not.
+    named: Cell<bool>,
 }
 
 impl Made {
+    /// A directory has its name now.
+    pub(crate) fn has_name(&self) {
+        self.named.set(true);
+    }
+
+    /// Whether a directory has its name.
+    pub(crate) fn is_named(&self) -> bool {
+        self.named.get()
+    }
+
     /// The inode.
     pub(crate) fn inode(&self) -> &VfsInode {
         &self.inode

@@ -139,21 +139,18 @@ fn move_name(args: &Rename<'_, Rext4Fs>) -> Result {
             .map_err(|e| e.report_inode(old.dir, "rename")),
         None => Ok(()),
     };
-    match whiteout.and_then(|()| plan.carry_out()) {
-        Ok(()) => {
-            let stopped = handle.stop();
-            if let Some(made) = made {
-                // It has a name, and nobody needs it in memory.
-                made.release();
-            }
-            stopped
-        }
-        Err(e) => {
-            if let Some(made) = made {
-                made.abandon(handle);
-            }
-            Err(e)
-        }
+    let done = whiteout.and_then(|()| plan.carry_out());
+    let Some(made) = made else {
+        return done.and(handle.stop());
+    };
+    if made.is_named() {
+        // Nobody needs it in memory.
+        let stopped = handle.stop();
+        made.release();
+        done.and(stopped)
+    } else {
+        made.abandon(handle);
+        done
     }
 }
 
@@ -203,9 +200,18 @@ impl Plan<'_> {
             if let Some(dying) = dying {
                 let _ = orphan::del(handle, dying);
             }
+            // What has been made ready for the name, a block for example, stays.
+            let _ = old_slot.store();
+            if let Some(slot) = new_slot {
+                let _ = slot.store();
+            }
             return Err(e.report_inode(dir, "rename"));
         }
+        if let Some(made) = self.whiteout {
+            made.has_name();
+        }
 
+        inode.inc_version();
         inode.touch_ctime();
         if let Some(target) = target {
             if is_dir {
@@ -213,6 +219,7 @@ impl Plan<'_> {
                 uncount_subdirectory(new.dir);
             } else {
                 target.drop_nlink();
+                target.inc_version();
                 target.touch_ctime();
             }
         }
@@ -261,12 +268,25 @@ impl Plan<'_> {
                 return Err((e, inode));
             }
         }
+        // The new name may have moved the old one in its directory, which may even have got an index.
+        let old_place = if same(old.dir, new.dir) && self.new_place.is_none() {
+            match dir_change::find(old.dir, old.name) {
+                Ok(Some(found)) => found.place,
+                Ok(None) => self.old_place,
+                Err(e) => {
+                    undo();
+                    return Err((e, old.dir));
+                }
+            }
+        } else {
+            self.old_place
+        };
         let gone = match self.whiteout {
             Some(made) => number_of(made).and_then(|ino| {
                 let file_type = FileType::CharDevice;
-                dir_change::replace(handle, old.dir, old.name, self.old_place, ino, file_type)
+                dir_change::replace(handle, old.dir, old.name, old_place, ino, file_type)
             }),
-            None => dir_change::remove(handle, old.dir, old.name, self.old_place),
+            None => dir_change::remove(handle, old.dir, old.name, old_place),
         };
         gone.map_err(|e| {
             if self.moves_dir {
@@ -405,8 +425,10 @@ fn trade(
         }
     }
 
-    a.touch_ctime();
-    b.touch_ctime();
+    for inode in [a, b] {
+        inode.inc_version();
+        inode.touch_ctime();
+    }
     if let Some((more, less)) = gains {
         count_subdirectory(more);
         uncount_subdirectory(less);

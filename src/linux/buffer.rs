@@ -215,9 +215,10 @@ impl<'a> Device<'a> {
         self.size
     }
 
-    /// The buffer of block `block`, whatever is in it. May sleep.
+    /// The buffer of block `block`, whatever is in it. May sleep, for as long as it takes to get memory:
+    /// who asks has allocated the block.
     ///
-    /// Errors: ENOMEM, also for a block beyond the end of the device.
+    /// Errors: ENOMEM for a block beyond the end of the device.
     pub(super) fn get(self, block: u64) -> Result<Held<'a>> {
         // SAFETY: as in `read`.
         let bh = unsafe {
@@ -225,7 +226,7 @@ impl<'a> Device<'a> {
                 self.bdev.as_ptr(),
                 block,
                 self.size,
-                bindings::GFP_NOFS | bindings::__GFP_MOVABLE,
+                bindings::GFP_NOFS | bindings::__GFP_MOVABLE | bindings::__GFP_NOFAIL,
             )
         };
         // INVARIANT: `bdev_getblk` returns a referenced buffer.

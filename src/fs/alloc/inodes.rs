@@ -44,6 +44,7 @@ pub(crate) fn take_inode(
     } else {
         orlov::place_file(geo, groups, &totals, parent)
     };
+    let mut failed = None;
     // Each turn but the first goes one group on, or waits for a table.
     for _ in 0..=geo.groups_count().saturating_mul(2) {
         let Some(number) = next else {
@@ -64,12 +65,16 @@ pub(crate) fn take_inode(
                     drop(locked);
                     let _ = e.report(sb, 0, "inode bitmap");
                 }
-                Err(e) => return Err(e),
+                Err(e) if e.is_of_the_journal() => return Err(e),
+                // A bitmap that cannot be read. Others may have inodes.
+                Err(e) => {
+                    failed.get_or_insert(e);
+                }
             }
         }
         next = orlov::next_group(geo, groups, number);
     }
-    Err(ENOSPC.into())
+    Err(failed.unwrap_or(ENOSPC.into()))
 }
 
 /// What a group has.
