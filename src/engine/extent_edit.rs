@@ -23,9 +23,10 @@
 //! full leaf nearly full. Neighbouring nodes are not merged when they get emptier; the root takes
 //! the place of its only child when that fits (C ext4 does so from depth 1 to 0 only).
 //!
-//! With bigalloc the tree counts in blocks like everywhere: [`Blocks::free`] is asked to free
-//! blocks, part of a cluster perhaps, and its implementer knows whether the rest of the cluster
-//! is in use.
+//! With bigalloc the tree counts in blocks like everywhere. A block is at the same place in its
+//! cluster on disk as in the file's, so that all blocks of one are the same file's, and which of
+//! them are in use stands in the tree: [`Blocks::free`] is asked to free whole clusters, when the
+//! last of their blocks is unmapped.
 //!
 //! Locking: the caller holds the inode's data lock exclusively, and writes the inode, whose
 //! `i_block` the root is, in the same transaction.
@@ -118,6 +119,8 @@ pub struct ExtentEditor<'a, T, B, Z> {
     seed: Option<u32>,
     seal: Seal,
     capacity: u16,
+    /// Blocks of a cluster, less 1.
+    cluster_mask: u32,
 }
 
 impl<'a, T, B, Z> ExtentEditor<'a, T, B, Z>
@@ -143,7 +146,16 @@ where
             seed,
             seal: seed.map_or(Seal::Plain, Seal::Extent),
             capacity: block_capacity(block_size).max(MIN_CAPACITY),
+            cluster_mask: 0,
         }
+    }
+
+    /// Frees clusters of `2^bits` (at most 2^31) blocks rather than blocks. Only
+    /// [`remove`](Self::remove) heeds that: who inserts has found out which cluster it is.
+    #[must_use]
+    pub fn with_cluster_bits(mut self, bits: u32) -> Self {
+        self.cluster_mask = 1u32.wrapping_shl(bits).wrapping_sub(1);
+        self
     }
 
     /// Makes nodes of `capacity` entries (at least [`MIN_CAPACITY`], at most what a block has

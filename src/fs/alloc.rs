@@ -253,10 +253,15 @@ impl<'a> Allocation<'a> {
         (first, end): (u64, u64),
     ) -> Result<(), Fault> {
         locked.map(self.sb)?;
+        let clusters = self.sb.info().geometry.cluster_bits() != 0;
         let revoke = || {
             // What is forgotten is lost, so this comes when nothing else can fail.
             for block in first..end {
-                self.handle.revoke(self.sb.device(), block)?;
+                match self.handle.revoke(self.sb.device(), block) {
+                    // When it was unmapped, and others kept its cluster.
+                    Err(e) if clusters && e == EUCLEAN => {}
+                    revoked => revoked?,
+                }
             }
             Ok(())
         };

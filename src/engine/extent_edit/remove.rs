@@ -12,6 +12,14 @@
 //! and freeing the node's own block fails, the tree is written without it and the block stays
 //! allocated, for e2fsck to find. (A node cannot stay without entries, and its blocks are gone.
 //! C ext4 leaks what it fails to free, data too.)
+//!
+//! With clusters, a run of blocks that are unmapped may begin and end inside of one. Such a
+//! cluster stays if a block before the run, or behind the whole range, is in it: it goes when that
+//! block does. Otherwise all of it goes, whichever blocks of it have been mapped. What lies
+//! between the run and the end of the range is unmapped already. C ext4 keeps in mind, from leaf
+//! to leaf, which cluster it may have to free; here the tree is asked, in which the neighbour is.
+
+use core::ops::Range;
 
 use super::path::Path;
 use super::prepare::{Prepared, Splice};
@@ -19,8 +27,17 @@ use super::{least_budget, ExtentEditor, Progress, Root};
 use crate::engine::change::{Blocks, Transaction, Was};
 use crate::ondisk::bounds::BlockBounds;
 use crate::ondisk::extent::edit::{NodeMut, Shape, ROOT_CAPACITY};
-use crate::ondisk::extent::{Extent, ExtentError, Node, RawEntry};
+use crate::ondisk::extent::{Entries, Extent, ExtentError, Node, RawEntry, RawExtent};
 use crate::ondisk::{Corrupt, FileBlock, FsBlock};
+
+/// Which clusters of a range others than its blocks are in.
+#[derive(Clone, Copy, Default)]
+struct Shared {
+    /// The one with the first block of the leaf: a block of an earlier leaf is.
+    leaf: bool,
+    /// The one with the end of the range: a block behind that is.
+    end: bool,
+}
 
 /// What a step has freed of the entries of one leaf.
 struct Freed<E> {
@@ -73,7 +90,7 @@ where
         if extent.end() > to {
             self.punch(root, &mut path, below.saturating_sub(1), &extent, from, to)
         } else {
-            self.cut_tail(root, &mut path, below, from, budget)
+            self.cut_tail(root, &mut path, below, from, to, budget)
         }
     }
 
@@ -90,11 +107,16 @@ where
         let hole = extent.clip(from, to).ok_or(ExtentError::BadRun);
         let hole = hole.map_err(Corrupt::from)?;
         let may_lose_head = n == 0 && path.depth > 0 && hole.first == extent.first;
+        let entries = path.leaf(root).map_err(Corrupt::from)?;
+        let leaf = self.is_leaf_shared(root, path, extent.first)?;
+        let before = self.is_head_shared(entries, n, extent, hole.first, leaf);
+        let before = before.map_err(Corrupt::from)?;
         // Even where only the head goes there may be one more entry meanwhile: blocks are freed
         // from the hole's end, perhaps not all at once.
         let mut ready = self.unprepared();
         self.prepare(path, &mut ready, 1, may_lose_head, extent.start)?;
-        let freed = self.free(hole.start, hole.len)?;
+        // The extent goes on behind it.
+        let freed = self.free(&hole, before, true)?;
         let cut = FileBlock::new(to.get().saturating_sub(freed));
         let mut splice = Splice::new(n, 1);
         let parts = [
@@ -110,13 +132,15 @@ where
         self.go_on(root, from, cut)
     }
 
-    /// Unmaps what lies at or above `from` of the first `below` entries of a leaf.
+    /// Unmaps what lies in `from..to` of the first `below` entries of a leaf, none of which goes
+    /// on behind `to`.
     fn cut_tail(
         &self,
         root: &mut Root,
         path: &mut Path<T>,
         below: usize,
         from: FileBlock,
+        to: FileBlock,
         budget: u32,
     ) -> Result<Progress, T::Error> {
         let entries = path.leaf(root).map_err(Corrupt::from)?;
@@ -129,9 +153,10 @@ where
         };
         let budget = budget.max(least_budget(path.depth)).saturating_sub(nodes);
         let key = all && path.depth > 0;
+        let shared = self.shared(root, path, entries.first(), to)?;
         let mut ready = self.unprepared();
         self.prepare(path, &mut ready, 0, key, FsBlock::new(0))?;
-        let freed = self.free_tail(root, path, below, from, budget);
+        let freed = self.free_tail(root, path, below, from..to, budget, shared);
         if freed.gone == 0 && freed.short.is_none() && below == count {
             let done = self.drop_leaf(root, path, &mut ready);
             return match freed.error {
@@ -155,15 +180,17 @@ where
         }
     }
 
-    /// Frees the blocks at or above `from` of the first `below` entries of a leaf, from the end.
+    /// Frees the blocks in `range` of the first `below` entries of a leaf, from the end.
     fn free_tail(
         &self,
         root: &Root,
         path: &Path<T>,
         below: usize,
-        from: FileBlock,
+        range: Range<FileBlock>,
         budget: u32,
+        shared: Shared,
     ) -> Freed<T::Error> {
+        let from = range.start;
         let mut freed = Freed {
             gone: below,
             short: None,
@@ -196,9 +223,17 @@ where
                 freed.end = from;
                 break;
             };
+            let before = match self.is_head_shared(entries, n, &extent, rest.first, shared.leaf) {
+                Ok(before) => before,
+                Err(e) => {
+                    freed.error = Some(Corrupt::from(e).into());
+                    break;
+                }
+            };
+            let behind = shared.end && self.same_cluster(rest.end(), range.end);
             // Each turn takes one of the budget.
             while rest.len > 0 && budget > 0 {
-                match self.free(rest.start, rest.len) {
+                match self.free(&rest, before, behind) {
                     Ok(len) => rest.len = rest.len.saturating_sub(len),
                     Err(e) => {
                         freed.error = Some(e);
@@ -226,11 +261,116 @@ where
         freed
     }
 
-    /// Frees blocks at the end of a run of data; yields how many.
+    /// Frees blocks at the end of a run of data; yields how many are to be unmapped for that. A
+    /// cluster that the run begins inside of stays if `before`, one that it ends inside of if
+    /// `behind`.
     #[inline]
-    fn free(&self, start: FsBlock, len: u32) -> Result<u32, T::Error> {
-        let freed = self.blocks.free(start, len, Was::Data)?;
-        Ok(freed.clamp(1, len.max(1)))
+    fn free(&self, run: &Extent, before: bool, behind: bool) -> Result<u32, T::Error> {
+        let mask = u64::from(self.cluster_mask);
+        let (start, len) = (run.start.get(), u64::from(run.len));
+        let end = start.saturating_add(len);
+        let up = |block: u64| block.saturating_add(mask) & !mask;
+        let first = if before { up(start) } else { start & !mask };
+        let last = if behind { end & !mask } else { up(end) };
+        let Some(count) = last.checked_sub(first).filter(|count| *count > 0) else {
+            return Ok(run.len);
+        };
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let freed = self.blocks.free(FsBlock::new(first), count, Was::Data)?;
+        if freed >= count {
+            return Ok(run.len);
+        }
+        let unmapped = end.saturating_sub(last.saturating_sub(freed.into()));
+        let unmapped = u32::try_from(unmapped).unwrap_or(u32::MAX);
+        Ok(unmapped.clamp(1, run.len.max(1)))
+    }
+
+    /// Whether two blocks are in one cluster, `b` not at its beginning.
+    #[inline]
+    fn same_cluster(&self, a: FileBlock, b: FileBlock) -> bool {
+        let mask = self.cluster_mask;
+        b.get() & mask != 0 && a.get() & !mask == b.get() & !mask
+    }
+
+    /// Whether the cluster of block `at` of entry `n` of a leaf, `extent`, has a block that is
+    /// mapped before `at`. Which is so if `leaf` for the first entry's first block.
+    #[inline]
+    fn is_head_shared(
+        &self,
+        entries: Entries<'_, RawExtent>,
+        n: usize,
+        extent: &Extent,
+        at: FileBlock,
+        leaf: bool,
+    ) -> Result<bool, ExtentError> {
+        let within = at.get() & self.cluster_mask;
+        if within == 0 {
+            return Ok(false);
+        }
+        if at > extent.first {
+            return Ok(true);
+        }
+        let Some(before) = n.checked_sub(1) else {
+            return Ok(leaf);
+        };
+        let before = self.at(entries, Some(before))?;
+        let start = FileBlock::new(at.get().wrapping_sub(within));
+        Ok(before.is_some_and(|before| before.end() > start))
+    }
+
+    /// Finds out what [`Shared`] says for the range that ends with `to`; `first` is the first
+    /// block of the path's leaf. Nobody has write access yet.
+    #[inline]
+    fn shared(
+        &self,
+        root: &Root,
+        path: &Path<T>,
+        first: Option<FileBlock>,
+        to: FileBlock,
+    ) -> Result<Shared, T::Error> {
+        if self.cluster_mask == 0 {
+            return Ok(Shared::default());
+        }
+        let leaf = match first {
+            Some(first) => self.is_leaf_shared(root, path, first)?,
+            None => false,
+        };
+        let within = to.get() & self.cluster_mask;
+        let end = if within == 0 || to == FileBlock::END {
+            false
+        } else {
+            let end = (to.get() | self.cluster_mask).saturating_add(1);
+            self.is_mapped(root, to, FileBlock::new(end))?
+        };
+        Ok(Shared { leaf, end })
+    }
+
+    /// Whether the cluster of block `first`, the first of the path's leaf, has a block of an earlier
+    /// leaf.
+    #[inline]
+    fn is_leaf_shared(
+        &self,
+        root: &Root,
+        path: &Path<T>,
+        first: FileBlock,
+    ) -> Result<bool, T::Error> {
+        let start = FileBlock::new(first.get() & !self.cluster_mask);
+        if path.depth == 0 || start >= first {
+            return Ok(false);
+        }
+        self.is_mapped(root, start, first)
+    }
+
+    /// Whether any block of `from..to`, which is not empty, is mapped.
+    #[cold]
+    fn is_mapped(&self, root: &Root, from: FileBlock, to: FileBlock) -> Result<bool, T::Error> {
+        let last = FileBlock::new(to.get().saturating_sub(1));
+        let mut path = Path::new();
+        self.find(root, last, &mut path)?;
+        let entries = path.leaf(root).map_err(Corrupt::from)?;
+        let below = entries.up_to(last).checked_sub(1);
+        let extent = self.at(entries, below).map_err(Corrupt::from)?;
+        Ok(extent.is_some_and(|extent| extent.end() > from))
     }
 
     /// Takes a leaf that has lost all its entries out of the tree, with the nodes above that are

@@ -48,7 +48,7 @@ impl From<Corrupt> for Failure {
 pub struct Disk {
     /// The metadata blocks in use.
     pub nodes: BTreeMap<u64, Vec<u8>>,
-    /// The data blocks in use.
+    /// The data blocks in use; with clusters, their numbers.
     pub data: BTreeSet<u64>,
     /// Metadata blocks in use whose freeing has failed.
     pub leaked: BTreeSet<u64>,
@@ -75,8 +75,9 @@ struct State {
     counts: Cell<Counts>,
     calls: Cell<u32>,
     fail_at: Cell<u32>,
-    /// The most blocks to free in one call.
+    /// The most blocks (with clusters, clusters) to free in one call.
     chunk: Cell<u32>,
+    cluster_bits: Cell<u32>,
 }
 
 /// See the file's head.
@@ -152,6 +153,7 @@ impl Store {
     pub fn fork(&self) -> Self {
         let copy = Self::new(self.disk(), self.block_size);
         copy.state.chunk.set(self.state.chunk.get());
+        copy.state.cluster_bits.set(self.state.cluster_bits.get());
         copy
     }
 
@@ -161,6 +163,15 @@ impl Store {
             state: self.state.clone(),
             block_size: self.block_size,
         }
+    }
+
+    /// Has data in clusters of `2^bits` blocks.
+    pub fn use_clusters(&self, bits: u32) {
+        self.state.cluster_bits.set(bits);
+    }
+
+    pub fn cluster_bits(&self) -> u32 {
+        self.state.cluster_bits.get()
     }
 
     /// Frees at most `chunk` blocks in one call.
@@ -321,9 +332,16 @@ impl Blocks for Store {
             c.freed += 1;
             c.dropped += u32::from(was == Was::Metadata);
         });
-        let n = len.min(self.state.chunk.get());
+        let bits = match was {
+            Was::Data => self.cluster_bits(),
+            Was::Metadata => 0,
+        };
+        let whole = 1u64 << bits;
+        assert!(start.get() % whole == 0 && u64::from(len) % whole == 0);
+        let n = (len >> bits).min(self.state.chunk.get());
         let mut disk = self.state.disk.borrow_mut();
-        for block in start.get() + u64::from(len - n)..start.get() + u64::from(len) {
+        let end = (start.get() + u64::from(len)) >> bits;
+        for block in end - u64::from(n)..end {
             let known = match was {
                 Was::Data => disk.data.remove(&block),
                 Was::Metadata => {
@@ -334,6 +352,6 @@ impl Blocks for Store {
             };
             assert!(known, "{was:?} block {block} freed twice");
         }
-        Ok(n)
+        Ok(n << bits)
     }
 }
