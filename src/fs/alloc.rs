@@ -20,6 +20,7 @@ mod freed;
 mod in_flight;
 mod inodes;
 
+pub(crate) use freed::{discard_step, release_all, Discards};
 #[allow(unused_imports, reason = "for contents of files, which are to come")]
 pub(crate) use in_flight::InFlight;
 pub(crate) use inodes::{free_inode, is_inode_used, take_inode};
@@ -225,7 +226,7 @@ impl<'a> Allocation<'a> {
     /// then. Damage is reported, and is none.
     fn free_run(&self, group: Group, run: Run, revoked: (u64, u64)) -> Result<(), Fault> {
         // The memory first: afterwards nothing may fail.
-        let freed = Freed::new(group, run)?;
+        let freed = Freed::new(self.sb, group, run)?;
         let mut locked = groups(self.sb)?.lock(group).ok_or(EUCLEAN)?;
         if !locked.trusts_clusters() {
             return Ok(());

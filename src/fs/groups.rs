@@ -20,7 +20,7 @@
 //! blocks to the log. That is no cycle: what a commit does with a group's lock is done by its
 //! callbacks, after it has written everything.
 
-use super::{fault::Fault, meta::Meta, Sb};
+use super::{alloc::Discards, fault::Fault, meta::Meta, Sb};
 use crate::{
     engine::{
         alloc::{
@@ -66,6 +66,13 @@ pub(crate) struct Groups {
     pub(crate) free_clusters: Pin<KBox<PercpuCounter>>,
     /// Those of them that somebody counts on: in flight.
     pub(crate) promised: Pin<KBox<PercpuCounter>>,
+    /// Clusters that are to be discarded before they can be had again.
+    pub(crate) discards: Discards,
+    /// Held by who reads the groups anew, and by who has taken clusters on a file system that may
+    /// be read-only.
+    pub(crate) loading: Pin<KBox<Mutex<()>>>,
+    /// The shortest run that the last FITRIM has discarded, in clusters.
+    pub(crate) last_trim: AtomicU64,
     /// Held by who zeroes an inode table.
     pub(crate) tables: Pin<KBox<Mutex<()>>>,
     /// Operations that found no space however often they were tried.
@@ -106,6 +113,8 @@ pub(crate) struct State {
     pub(crate) first_inode: u32,
     /// The part of the inode table that was never used is being zeroed: it must not be used.
     pub(crate) zeroing: bool,
+    /// All that is free has been discarded.
+    pub(crate) trimmed: bool,
     map: Option<GroupMap<KVVec<u64>>>,
     /// The block bitmap is damaged, or the descriptor.
     bad_clusters: bool,
@@ -150,6 +159,7 @@ impl Groups {
                 inode_bitmap: 0,
                 first_inode: 0,
                 zeroing: false,
+                trimmed: false,
                 map: None,
                 bad_clusters: false,
                 bad_inodes: false,
@@ -177,6 +187,9 @@ impl Groups {
             runs,
             free_clusters: counter()?,
             promised: counter()?,
+            discards: Discards::new()?,
+            loading: KBox::pin_init(new_mutex!((), "rext4 loading"), GFP_KERNEL)?,
+            last_trim: AtomicU64::new(0),
             tables: KBox::pin_init(new_mutex!((), "rext4 inode tables"), GFP_KERNEL)?,
             retries_exceeded: AtomicU64::new(0),
             free_inodes: counter()?,
@@ -209,6 +222,7 @@ impl Groups {
             clusters = clusters.saturating_add(parsed.free_clusters().into());
             inodes = inodes.saturating_add(parsed.free_inodes().into());
             dirs = dirs.saturating_add(parsed.used_dirs().into());
+            let more_is_free = parsed.free_clusters() > self.free_clusters(group);
             if let Some(counts) = self.counts(group) {
                 counts.free_clusters.store(parsed.free_clusters(), Relaxed);
                 counts.free_inodes.store(parsed.free_inodes(), Relaxed);
@@ -226,6 +240,7 @@ impl Groups {
             locked.state.block_bitmap = block_bitmap.get();
             locked.state.inode_bitmap = inode_bitmap.get();
             locked.state.first_inode = 0;
+            locked.state.trimmed &= !more_is_free;
             locked.state.bad_clusters = false;
             locked.state.bad_inodes = false;
             // Nothing is held: what had been freed was released before the mount got read-only.
@@ -239,6 +254,17 @@ impl Groups {
         self.free_inodes.reset(inodes);
         self.used_dirs.reset(dirs);
         Ok(())
+    }
+
+    /// The groups, which are read if the file system could not be written so far.
+    ///
+    /// Errors: as [`load`](Self::load); EBUSY while somebody else does this.
+    pub(crate) fn known(sb: &Sb) -> Result<&Self> {
+        let place = &sb.info().groups;
+        if place.as_ref().is_none() {
+            place.populate(Self::load(sb)?);
+        }
+        place.as_ref().ok_or(EBUSY)
     }
 
     /// Locks a group; `None` for one that does not exist. May sleep.
@@ -511,6 +537,17 @@ impl Locked<'_> {
         self.groups.promised.sub(n.into());
     }
 
+    /// Takes the first free run of at least `min` clusters that begins at `from` or later, all of it,
+    /// in memory, for a while. `None` also for a group whose map is not in memory.
+    pub(crate) fn take_free(&mut self, from: u32, min: u32) -> Option<Run> {
+        let map = self.state.map.as_mut()?;
+        let start = map.tree().find(from, min.max(1))?.start;
+        let run = Run::new(start, map.tree().run_at(start, u32::MAX));
+        map.take(run).ok()?;
+        self.publish_longest();
+        Some(run)
+    }
+
     /// Clusters that were taken in memory are free again.
     ///
     /// Errors: [`GroupError`] if they were not.
@@ -537,6 +574,7 @@ impl Locked<'_> {
     ///
     /// Errors: [`GroupError`] if that was not so.
     pub(crate) fn committed(&mut self, run: Run) -> Result<(), GroupError> {
+        self.state.trimmed = false;
         match &mut self.state.map {
             Some(map) => map.committed(run),
             // Only a damaged group is without a map now.

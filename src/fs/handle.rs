@@ -12,7 +12,7 @@
 //! where types reach; memory is NOFS (jbd2 sees to that), and the last reference to an inode is
 //! not put, since its eviction would wait.
 
-use super::{tx::Handle, Sb};
+use super::{alloc, tx::Handle, Sb};
 use crate::{
     engine::credits::{self, Op},
     linux::jbd2::{self, NoHandle, Room},
@@ -164,6 +164,7 @@ pub(crate) fn may_retry(sb: &Sb, tries: &mut u32) -> bool {
     let committed = journal.force_commit(&outside);
     // A commit counts as one before what it has freed can be had.
     journal.wait_called_back(&outside);
+    alloc::release_all(sb);
     committed.is_ok()
 }
 

@@ -6,8 +6,7 @@
 //! of their own; here are those that only the file system can answer.
 
 use super::{
-    handle, inode::MapKind, inode_write, map, shutdown, super_image,
-    super_write, Rext4Fs,
+    handle, inode::MapKind, inode_write, map, shutdown, super_image, super_write, trim, Rext4Fs,
 };
 use crate::{
     engine::credits::Op,
@@ -64,7 +63,8 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
             Err(EPERM)
         }
         nr::FS_IOC_SETFSLABEL => set_label(file, arg),
-        nr::EXT4_IOC_SETFSUUID | nr::FITRIM => Err(EROFS),
+        nr::FITRIM => fitrim(file, arg),
+        nr::EXT4_IOC_SETFSUUID => Err(EROFS),
         _ => Err(ENOTTY),
     }
 }
@@ -84,6 +84,35 @@ fn set_label(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
         super_image::edit(sb, handle, |raw| raw.set_volume_name(label))
     })?;
     Ok(0)
+}
+
+/// FITRIM: discards what is free in a range.
+///
+/// Errors: those of [`trim::trim`]; EFAULT.
+fn fitrim(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
+    let sb = file.inode().super_block();
+    // What is to be said of the device comes before a look at the argument.
+    trim::check(sb)?;
+    let mut words = [0u8; 24];
+    arg.read(&mut words)?;
+    let mut numbers = words.chunks_exact(8).map(|word| {
+        word.first_chunk()
+            .map_or(0, |word| u64::from_ne_bytes(*word))
+    });
+    let mut next = || numbers.next().unwrap_or(0);
+    let mut range = trim::Range {
+        start: next(),
+        len: next(),
+        min_len: next(),
+    };
+    range.len = trim::trim(sb, range)?;
+    let mut out = [0u8; 24];
+    let numbers = [range.start, range.len, range.min_len];
+    for (to, number) in out.chunks_exact_mut(8).zip(numbers) {
+        let bytes = to.iter_mut().zip(number.to_ne_bytes());
+        bytes.for_each(|(to, from)| *to = from);
+    }
+    arg.write(&out)
 }
 
 /// FS_IOC_SETVERSION: sets the inode's generation.

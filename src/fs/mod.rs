@@ -79,6 +79,7 @@ pub(crate) mod super_info;
 pub(crate) mod super_write;
 pub(crate) mod symlink;
 pub(crate) mod sysfs;
+pub(crate) mod trim;
 mod truncate;
 #[allow(
     dead_code,

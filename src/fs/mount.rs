@@ -93,6 +93,7 @@ impl ContextOps for Mount {
             super_write::clean_up(&sb, |journal| sb.keep_journal(journal));
             sb.set_rdonly(true);
         }
+        check_discard(&sb);
         sb.show::<sysfs::Surfaces>()?;
         announce(&sb);
         Ok(())
@@ -339,6 +340,21 @@ fn load(
         options,
         lenient,
     )
+}
+
+/// Turns `discard` off where the device does nothing with it.
+fn check_discard(sb: &Sb) {
+    let info = sb.info();
+    if !info.has(Toggles::DISCARD) || sb.device().can_discard() {
+        return;
+    }
+    message(
+        Level::Warning,
+        sb.id(),
+        fmt!("mounting with \"discard\" option, but the device does not support discard\n"),
+    );
+    let options = info.options.lock().clone();
+    info.set_options(options.without_discard());
 }
 
 /// The message of a mount that has worked.

@@ -492,6 +492,12 @@ impl Options {
         self.max_dir_size_kb
     }
 
+    /// The same, but for `discard`.
+    pub(crate) fn without_discard(mut self) -> Self {
+        self.toggles = self.toggles.without(Toggles::DISCARD);
+        self
+    }
+
     /// How many times as long as zeroing an inode table takes to wait before the next.
     pub(crate) fn init_itable(&self) -> u32 {
         self.init_itable

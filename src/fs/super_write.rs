@@ -21,6 +21,7 @@
 //! All of this happens with `s_umount` held, so none of it meets another.
 
 use super::{
+    alloc,
     groups::Groups,
     handle::{self, may_write},
     journal, lazy_init, options, orphan, super_image, tx, xattr_sharing, Sb,
@@ -87,7 +88,9 @@ pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result
     mark(sb, |raw| {
         raw.count_mount();
         raw.set_mtime(real_seconds());
-    })
+    })?;
+    lazy_init::start(sb);
+    Ok(())
 }
 
 /// Makes everything ready that writing needs.
@@ -150,7 +153,6 @@ fn mark(sb: &Sb, f: impl FnOnce(&mut Superblock)) -> Result {
         bits |= Writing::HAD_ORPHANS;
     }
     info.writing.0.store(bits, Relaxed);
-    lazy_init::start(sb);
     Ok(())
 }
 
@@ -220,6 +222,7 @@ fn settle(sb: &Sb) {
                 let locked = journal.lock_updates(&mut outside);
                 let flushed = journal.flush(locked.outside());
                 journal.wait_called_back(locked.outside());
+                alloc::release_all(sb);
                 end(sb, flushed);
             }
             Err(e) => end(sb, Err(e)),
@@ -235,7 +238,10 @@ fn load_groups(sb: &Sb) -> Result {
     let groups = &sb.info().groups;
     match groups.as_ref() {
         // It has been read-only meanwhile.
-        Some(groups) => groups.reload(sb),
+        Some(groups) => {
+            let _loading = groups.loading.lock();
+            groups.reload(sb)
+        }
         None => {
             groups.populate(Groups::load(sb)?);
             Ok(())

@@ -26,6 +26,7 @@ use kernel::{prelude::*, str::BStr};
 /// file systems are refused so far.
 pub(crate) const FEATURES: &[Attribute<Driver>] = &[
     feature(c"lazy_itable_init"),
+    feature(c"batched_discard"),
     #[cfg(CONFIG_FS_VERITY)]
     feature(c"verity"),
     feature(c"metadata_csum_seed"),

@@ -345,6 +345,18 @@ impl<'a> Device<'a> {
         }
     }
 
+    /// Whether the device does anything with discards.
+    pub(crate) fn can_discard(self) -> bool {
+        // SAFETY: the device is open.
+        unsafe { bindings::bdev_max_discard_sectors(self.bdev.as_ptr()) != 0 }
+    }
+
+    /// The least that it discards, in bytes.
+    pub(crate) fn discard_granularity(self) -> u32 {
+        // SAFETY: the device is open.
+        unsafe { bindings::bdev_discard_granularity(self.bdev.as_ptr()) }
+    }
+
     /// Whether the device itself cannot be written.
     pub(crate) fn is_rdonly(self) -> bool {
         // SAFETY: the device is open.

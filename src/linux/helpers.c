@@ -10,6 +10,7 @@
 #include <linux/crc16.h>
 #include <linux/crc32.h>
 #include <linux/fileattr.h>
+#include <linux/freezer.h>
 #include <linux/fs.h>
 #include <linux/fsverity.h>
 #include <linux/highmem.h>
@@ -345,6 +346,21 @@ __rext4_helper void rext4_helper_journal_wait_called_back(journal_t *journal, co
 __rext4_helper int rext4_helper_sync_dirty_buffer_fua(struct buffer_head *bh)
 {
 	return __sync_dirty_buffer(bh, REQ_SYNC | REQ_FUA);
+}
+
+__rext4_helper unsigned int rext4_helper_bdev_max_discard_sectors(struct block_device *bdev)
+{
+	return bdev_max_discard_sectors(bdev);
+}
+
+__rext4_helper unsigned int rext4_helper_bdev_discard_granularity(struct block_device *bdev)
+{
+	return bdev_discard_granularity(bdev);
+}
+
+__rext4_helper bool rext4_helper_freezing_here(void)
+{
+	return freezing(current);
 }
 
 __rext4_helper unsigned long rext4_helper_bdev_sectors_written(struct block_device *bdev)

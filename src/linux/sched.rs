@@ -18,3 +18,10 @@ pub(crate) fn relax() -> Result {
     }
     Ok(())
 }
+
+/// Whether the calling task is to die, or to be frozen with the machine: what takes long should come
+/// to an end.
+pub(crate) fn is_interrupted() -> bool {
+    // SAFETY: both look at the current task.
+    unsafe { bindings::fatal_signal_pending_here() || bindings::freezing_here() }
+}

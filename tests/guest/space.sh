@@ -68,6 +68,8 @@ if [ -d $kunit ]; then
 	suite "bigalloc" "" -b 1024 -C 16384 -t ext4 -O bigalloc
 	suite "uninit_bg" "" -b 1024 -g 2048 -t ext4 -O uninit_bg,^metadata_csum
 	suite "no checksums, ext3" "" -b 1024 -t ext3
+	suite "discard" "discard" -b 1024 -g 2048 -t ext4
+	suite "no journal, discard" "discard" -b 1024 -t ext4 -O ^has_journal
 	suite "no journal" "" -b 1024 -g 1024 -t ext4 -O ^has_journal
 fi
 
@@ -161,5 +163,120 @@ mount -o remount,rw "$MNT"
 check "lazy, rw again" zeroed_in 20
 umount "$MNT"
 clean "lazy, rw again, clean"
+
+# --- discarding ---
+
+# trims TYPE DEVICE: what FITRIM says to a series of requests, on a file system that TYPE has mounted.
+trims() {
+	local type=$1 dev=$2 args
+	mount -t "$type" -o "$3" "$dev" "$MNT" >/dev/null || return 1
+	while read -r args; do
+		# shellcheck disable=SC2086
+		echo "fstrim $args: $(fstrim -v $args "$MNT" 2>&1 | sed -E 's/.*\(([0-9]+ bytes)\).*/\1/; s/.*: //') $?"
+	done <<-'END'
+		-m 1M
+		-m 1M
+		-m 64K
+		-o 3000K -l 5M
+
+		-m 64K
+		-o 1 -l 1
+		-o 5M -l 1K
+		-o 7M -l 4K
+		-o 20M -l 100G
+		-o 100G
+		-m 9M
+		-m 1G
+		-o 47M -l 3M
+	END
+	umount "$MNT"
+}
+
+# trim NAME OPTIONS MKFS...: FITRIM takes what it takes in C ext4, and nothing that is needed.
+trim() {
+	local name="FITRIM, $1" options=$2
+	shift 2
+	make_fs $dev 48M "$@" || {
+		not_ok "$name, mkfs" "failed"
+		return
+	}
+	mount -t ext4 $dev "$MNT"
+	head -c 5M /dev/urandom >"$MNT/f"
+	for n in $(seq 60); do head -c $((n * 997)) /dev/urandom >"$MNT/g$n"; done
+	rm "$MNT"/g*[02468]
+	(cd "$MNT" && find . -type f -exec sha256sum {} + | sort) >"$WORK/sums"
+	umount "$MNT"
+	trims ext4 $dev "$options" >"$WORK/trims.c"
+	trims "$FSTYPE" $dev "$options" >"$WORK/trims.r"
+	if diff "$WORK/trims.c" "$WORK/trims.r" >"$WORK/diff" && grep -q '[0-9]\{5,\} bytes' "$WORK/trims.c"; then
+		ok "$name"
+	else
+		not_ok "$name" "C ext4 answers otherwise"
+		sed 's/^/#   /' "$WORK/diff"
+	fi
+	clean "$name, clean"
+	mount -r -t ext4 $dev "$MNT"
+	check "$name, contents" env -C "$MNT" sha256sum -c --quiet --strict "$WORK/sums"
+	umount "$MNT"
+}
+
+trim "1k" "rw" -b 1024 -t ext4
+trim "4k, read-only" "ro" -b 4096 -t ext4 -g 2048
+trim "bigalloc" "rw" -b 1024 -C 8192 -t ext4 -O bigalloc
+
+# Not for everybody, and not on devices that do nothing with it.
+make_fs $dev 16M -t ext4
+attach "FITRIM, mount" ""
+equal "FITRIM, not for users" "$(setpriv --bounding-set=-sys_admin fstrim "$MNT" 2>&1 | sed 's/.*: //')" "Operation not permitted"
+umount "$MNT"
+
+# discarded BLOCK-SIZE: how many bytes of the free blocks are not zero.
+discarded() {
+	dumpe2fs $dev 2>/dev/null | sed -n 's/^  Free blocks: *//p' | tr ',' '\n' | while read -r range; do
+		[ -n "$range" ] || continue
+		dd if=$dev bs="$1" skip="${range%-*}" count=$((${range#*-} - ${range%-*} + 1)) iflag=direct status=none |
+			tr -d '\0' | head -c 1000 | wc -c
+	done | awk '{n += $1} END {print n + 0}'
+}
+
+# What is freed is discarded once its transaction has been committed.
+freeing() { # NAME OPTIONS MKFS...
+	local name="discard, $1" options=$2
+	shift 2
+	make_fs $dev 24M -b 4096 "$@"
+	attach "$name, mount" "discard,$options" || return
+	mkdir "$MNT/d"
+	for n in $(seq 300); do : >"$MNT/d/$(printf 'a-long-name-%060d' "$n")"; done
+	for n in $(seq 30); do ln -s "$(printf '%0200d' "$n")" "$MNT/d/l$n"; done
+	sync -f "$MNT"
+	equal "$name, before" "$(discarded 4096)" 0
+	rm -r "$MNT/d"
+	sync -f "$MNT"
+	sleep 1
+	equal "$name" "$(discarded 4096)" 0
+	umount "$MNT"
+	clean "$name, clean"
+}
+freeing "journal" "" -t ext4
+freeing "no journal" "" -t ext4 -O ^has_journal
+
+if modprobe sd_mod && modprobe scsi_debug dev_size_mb=16 delay=0; then
+	for _ in $(seq 50); do
+		sdev=$(basename "$(ls -d /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*/block/* 2>/dev/null)")
+		[ -b "/dev/$sdev" ] && [ -n "$sdev" ] && break
+		sleep 0.2
+	done
+	sdev=/dev/$sdev
+	mke2fs -q -F -t ext4 "$sdev"
+	log_mark
+	mount -t "$FSTYPE" -o discard "$sdev" "$MNT" >/dev/null 2>&1
+	logged "discard, no support" 'device does not support discard'
+	check "discard, off" bash -c '! grep "$MNT" /proc/mounts | grep -q discard'
+	equal "FITRIM, no support" "$(fstrim "$MNT" 2>&1 | sed 's/.*: //')" "the discard operation is not supported"
+	umount "$MNT"
+	modprobe -r scsi_debug
+else
+	skip "discard, no support" "no scsi_debug"
+fi
 
 finish
