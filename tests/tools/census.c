@@ -20,7 +20,7 @@
 
 struct options opt = {
 	.data = true, .direct = true, .map = true, .sha = true, .extents = true,
-	.handles = true, .xattrs = true, .cookies = true, .btime = true,
+	.handles = true, .xattrs = true, .cookies = true, .btime = true, .times = true,
 	.max_file = 64 << 20, .max_bytes = UINT64_MAX, .max_objects = UINT64_MAX,
 	.max_depth = 256, .max_seconds = 0,
 };
@@ -172,7 +172,8 @@ static void object(const struct level *in, int dir, const struct entry *e)
 	if (opt.cookies)
 		put("off", "%llx", (long long)e->off);
 	put("dt", "%u", e->type);
-	put("dino", "%llu", (unsigned long long)e->ino);
+	if (!opt.portable)
+		put("dino", "%llu", (unsigned long long)e->ino);
 	if (statx(dir, e->name, AT_SYMLINK_NOFOLLOW | AT_STATX_SYNC_AS_STAT,
 		  STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID | STATX_DIOALIGN |
 		  0x10000 /* WRITE_ATOMIC */ | 0x20000 /* DIO_READ_ALIGN */, &stx)) {
@@ -247,6 +248,8 @@ static void walk(const struct level *at, int fd)
 	struct listing l;
 
 	listing_read(fd, &l);
+	if (opt.portable)
+		listing_sort(&l);
 	if (!opt.quiet) {
 		put_escaped(at->path, strlen(at->path));
 		fputs("/:", stdout);
@@ -266,7 +269,8 @@ static void usage(void)
 {
 	fputs("usage: census [options] DIR\n"
 	      "  --no-data --no-direct --no-mmap --no-sha --no-extents --no-handles\n"
-	      "  --no-xattrs --no-cookies --no-btime  leave a part out\n"
+	      "  --no-xattrs --no-cookies --no-btime --no-times  leave a part out\n"
+	      "  --portable     only what two file systems with the same tree have in common\n"
 	      "  --full         print lists in full (extents, holes, d_off samples)\n"
 	      "  --quiet        read everything, print only the last line\n"
 	      "  --max-file N   bytes; sample larger files (default 64 MiB)\n"
@@ -276,17 +280,17 @@ static void usage(void)
 
 int main(int argc, char **argv)
 {
-	enum { MAX_FILE = 1, MAX_BYTES, MAX_OBJECTS, MAX_DEPTH, MAX_SECONDS, QUIET, FULL, OFF };
+	enum { MAX_FILE = 1, MAX_BYTES, MAX_OBJECTS, MAX_DEPTH, MAX_SECONDS, QUIET, FULL, PORTABLE, OFF };
 	static const char *const off_names[] = { "no-data", "no-direct", "no-mmap", "no-sha",
-		"no-extents", "no-handles", "no-xattrs", "no-cookies", "no-btime" };
+		"no-extents", "no-handles", "no-xattrs", "no-cookies", "no-btime", "no-times" };
 	bool *const offs[] = { &opt.data, &opt.direct, &opt.map, &opt.sha, &opt.extents,
-		&opt.handles, &opt.xattrs, &opt.cookies, &opt.btime };
+		&opt.handles, &opt.xattrs, &opt.cookies, &opt.btime, &opt.times };
 	enum { OFFS = sizeof(offs) / sizeof(offs[0]) };
-	struct option longs[OFFS + 8] = {
+	struct option longs[OFFS + 9] = {
 		{ "max-file", 1, NULL, MAX_FILE }, { "max-bytes", 1, NULL, MAX_BYTES },
 		{ "max-objects", 1, NULL, MAX_OBJECTS }, { "max-depth", 1, NULL, MAX_DEPTH },
 		{ "max-seconds", 1, NULL, MAX_SECONDS }, { "quiet", 0, NULL, QUIET },
-		{ "full", 0, NULL, FULL },
+		{ "full", 0, NULL, FULL },	    { "portable", 0, NULL, PORTABLE },
 	};
 	struct level top = { .path = "" };
 	struct rlimit nofile = { 65536, 65536 };
@@ -295,7 +299,7 @@ int main(int argc, char **argv)
 	int c;
 
 	for (int i = 0; i < OFFS; i++)
-		longs[7 + i] = (struct option){ off_names[i], 0, NULL, OFF + i };
+		longs[8 + i] = (struct option){ off_names[i], 0, NULL, OFF + i };
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
 		case MAX_FILE: opt.max_file = strtoull(optarg, NULL, 0); break;
@@ -305,6 +309,10 @@ int main(int argc, char **argv)
 		case MAX_SECONDS: opt.max_seconds = (unsigned int)strtoul(optarg, NULL, 0); break;
 		case QUIET: opt.quiet = true; break;
 		case FULL: opt.full = true; break;
+		case PORTABLE:
+			opt.portable = true;
+			opt.handles = opt.extents = opt.cookies = opt.btime = false;
+			break;
 		default:
 			if (c < OFF || c >= OFF + OFFS)
 				usage();
@@ -339,8 +347,10 @@ int main(int argc, char **argv)
 	say("\n");
 	top.ino = stx.stx_ino;
 	walk(&top, root_fd);
-	census_fs(argv[optind]);
-	say("\n");
+	if (!opt.portable) {
+		census_fs(argv[optind]);
+		say("\n");
+	}
 	if ((opt.quiet || gave_up) && total.odd)
 		printf("odd=%s ", strerrorname_np(total.odd));
 	if (opt.quiet || gave_up)

@@ -33,6 +33,8 @@ struct options {
 	bool xattrs;
 	bool cookies;		/* d_off values, seekdir, readdir with a small buffer */
 	bool btime;
+	bool times;
+	bool portable;		/* only what does not depend on where things are and when they changed */
 	bool full;		/* print whole lists, where otherwise count and hash do */
 	bool quiet;		/* walk and read everything, print only the totals */
 	uint64_t max_file;	/* bytes; larger files are read around their data and sampled */
@@ -78,6 +80,8 @@ struct listing {
 };
 
 void listing_read(int fd, struct listing *l);
+/* By name, for the order of which nothing else decides. */
+void listing_sort(struct listing *l);
 void listing_free(struct listing *l);
 void census_dir(int fd, const struct listing *l);
 

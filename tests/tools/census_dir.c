@@ -40,6 +40,17 @@ void listing_read(int fd, struct listing *l)
 		l->err = errno;
 }
 
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+
+void listing_sort(struct listing *l)
+{
+	if (l->n)
+		qsort(l->e, l->n, sizeof(*l->e), by_name);
+}
+
 void listing_free(struct listing *l)
 {
 	for (size_t i = 0; i < l->n; i++)
@@ -135,7 +146,7 @@ void census_dir(int fd, const struct listing *l)
 		const struct entry *e = &l->e[i];
 
 		h = mix(h, e->name, strlen(e->name));
-		h = mix_u64(h, e->ino << 8 | e->type);
+		h = mix_u64(h, (opt.portable ? 0 : e->ino << 8) | e->type);
 	}
 	put("entries", "%zu", l->n);
 	put("order", "%016llx", (unsigned long long)h);
@@ -144,6 +155,8 @@ void census_dir(int fd, const struct listing *l)
 	for (size_t i = 0; i < l->n; i++) {
 		const struct entry *e = &l->e[i];
 
+		if (opt.portable)
+			break;
 		if (e->name[0] == '.' && (!e->name[1] || (e->name[1] == '.' && !e->name[2])))
 			put(e->name, "%llu/%u/%zu", (unsigned long long)e->ino, e->type, i);
 	}

@@ -34,6 +34,9 @@ struct ext4_fsuuid {
 };
 #define EXT4_IOC_GETFSUUID _IOR('f', 44, __u64) /* the size counts the head alone */
 
+/* Flags that say where a directory's entries are, which may depend on how large it once was. */
+#define PLACES (FS_INDEX_FL | FS_INLINE_DATA_FL)
+
 static void put_time(const char *key, const struct statx_timestamp *t)
 {
 	put(key, "%lld.%09u", (long long)t->tv_sec, t->tv_nsec);
@@ -44,12 +47,19 @@ void census_stat(int dir, const char *name, const struct statx *stx)
 	put("mode", "%06o", stx->stx_mode);
 	put("own", "%u:%u", stx->stx_uid, stx->stx_gid);
 	put("nlink", "%u", stx->stx_nlink);
-	put("size", "%llu", stx->stx_size);
-	put("blocks", "%llu/%u", stx->stx_blocks, stx->stx_blksize);
-	put("ino", "%llu", stx->stx_ino);
-	put_time("a", &stx->stx_atime);
-	put_time("m", &stx->stx_mtime);
-	put_time("c", &stx->stx_ctime);
+	/* A directory that was larger may keep its blocks, or not. */
+	if (!opt.portable || !S_ISDIR(stx->stx_mode)) {
+		put("size", "%llu", stx->stx_size);
+		put("blocks", "%llu/%u", stx->stx_blocks, stx->stx_blksize);
+	}
+	if (opt.times) {
+		put_time("a", &stx->stx_atime);
+		put_time("m", &stx->stx_mtime);
+	}
+	if (!opt.portable) {
+		put("ino", "%llu", stx->stx_ino);
+		put_time("c", &stx->stx_ctime);
+	}
 	if (opt.btime)
 		put_time("b", &stx->stx_btime);
 	put("mask", "%x", stx->stx_mask);
@@ -93,7 +103,9 @@ void census_flags(int fd)
 	if (ioctl(fd, FS_IOC_GETFLAGS, &flags))
 		put_err("flags", errno);
 	else
-		put("flags", "%x", flags);
+		put("flags", "%x", opt.portable ? flags & ~PLACES : flags);
+	if (opt.portable)
+		return;
 	if (ioctl(fd, FS_IOC_GETVERSION, &version))
 		put_err("gen", errno);
 	else
@@ -135,12 +147,19 @@ static void one_xattr(const char *file, const char *name)
 	say("]");
 }
 
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 void census_xattrs(int dir, const char *name)
 {
 	static char list[65536];
+	static const char *names[65536 / 2];
 	static const char *const probes[] = { "user.absent", "trusted.absent", "security.absent",
 		"system.posix_acl_access", "system.posix_acl_default", "user.", "nonsense.a" };
 	ssize_t n, m;
+	size_t count = 0;
 
 	/* The calls with a directory descriptor are too new, and /proc/self/fd is a long way. */
 	n = fchdir(dir) ? -1 : llistxattr(name, list, sizeof(list));
@@ -152,10 +171,12 @@ void census_xattrs(int dir, const char *name)
 	put("xattrs", "%zd", n);
 	if (m != n)
 		say("/%zd", m);
-	for (ssize_t at = 0; at < n;) {
-		one_xattr(name, list + at);
-		at += (ssize_t)strlen(list + at) + 1;
-	}
+	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(list + at) + 1)
+		names[count++] = list + at;
+	if (opt.portable)
+		qsort(names, count, sizeof(*names), by_text);
+	for (size_t i = 0; i < count; i++)
+		one_xattr(name, names[i]);
 	put("xprobe", "%s", "");
 	for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++) {
 		ssize_t got = lgetxattr(name, probes[i], NULL, 0);
