@@ -16,7 +16,7 @@
 #     CASE:   names of scripts in it, without .sh; default all
 #
 # Without --only all stages run; with --kernel debug only kunit and guest do. SEED, CORPUS (a folder of
-# images) and MATRIX reach the cases. Logs stay in the cache, the last run's in log/test. REXT4_TEST_GUESTS is how many
+# images), MATRIX and LONG (=1: cases that can take long do) reach the cases. Logs stay in the cache, the last run's in log/test. REXT4_TEST_GUESTS is how many
 # guests run at once (default: as many as processors, if the memory suffices).
 
 # shellcheck source=qemu/lib.sh
@@ -42,6 +42,12 @@ logs=$CACHE/log/test.$(date +%m%d-%H%M%S).$$
 passed=0 failed=0 skipped=0
 scale=1
 [ "$kernel" = release ] || scale=5
+
+# What of the environment reaches the guests.
+variables=()
+for name in SEED MATRIX FSTYPE_UNDER_TEST VERBOSE LONG; do
+	[ -z "${!name:-}" ] || variables+=(--env "$name=${!name}")
+done
 
 ok() { passed=$((passed + 1)); echo "ok $*"; }
 not_ok() { failed=$((failed + 1)); echo "not ok $*"; }
@@ -302,13 +308,10 @@ stage_guest() {
 	[ "$guests" -ge 1 ] || guests=1
 	[ "$guests" -le ${#names[@]} ] || guests=${#names[@]}
 	echo "# guest tests: ${#names[@]} cases in $guests guests at once"
-	options=()
+	options=("${variables[@]}")
 	if [ -n "${CORPUS:-}" ]; then
 		options+=(--share "corpus=$(realpath "$CORPUS")" --env CORPUS=/share/corpus)
 	fi
-	for i in SEED MATRIX FSTYPE_UNDER_TEST VERBOSE; do
-		[ -z "${!i:-}" ] || options+=(--env "$i=${!i}")
-	done
 	programs=$(tools)
 	"$PROJECT/qemu/guest-root.sh" >/dev/null
 	mkdir "$logs/cases"

@@ -15,7 +15,7 @@
 #     not ok CASE: check - why
 #
 # A script that prints no such line is one check by itself: its status decides. A script has
-# `# timeout: SECONDS` in its head if 300 are not enough; SCALE multiplies it. After each case everything it
+# `# timeout: SECONDS` in its head if 300 are not enough; SCALE multiplies it, and ten if LONG is set. After each case everything it
 # mounted has to be unmounted, its loop devices gone and the kernel's log clean; at the end the module has to
 # unload.
 
@@ -59,7 +59,8 @@ run_case() {
 	local name=$1 script limit status counted start=$SECONDS
 	script=$cases/${name%@*}.sh
 	limit=$(sed -n '1,40s/^# timeout: *\([0-9]*\)$/\1/p' "$script")
-	limit=$(( ${limit:-300} * scale ))
+	limit=$((${limit:-300} * scale))
+	[ -z "${LONG:-}" ] || limit=$((limit * 10))
 	mounts=$(awk '{print $2}' /proc/self/mounts | sort)
 	seen=$(dmesg | wc -l)
 	echo "rext4-test: $name" >/dev/kmsg
