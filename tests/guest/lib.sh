@@ -143,6 +143,35 @@ logged() {
 	fi
 }
 
+# --- file systems that are changed: all on /dev/ram0 ---
+
+# on NAME MKFS...: an empty file system, mounted with $options.
+on() {
+	local name=$1
+	shift
+	is_mounted "$MNT" && umount "$MNT"
+	make_fs /dev/ram0 "${size:-64M}" -t ext4 "$@" && mount -t "$FSTYPE" -o "${options:-defaults}" /dev/ram0 "$MNT" ||
+		not_ok "$name" "cannot be mounted: $(tail -n 1 "$WORK/mke2fs")"
+}
+
+# ops NAME: what standard input says (see tests/tools/metaop.c).
+ops() {
+	local out
+	if out=$(metaop "$MNT"); then
+		ok "$1"
+	else
+		not_ok "$1" "see below"
+	fi
+	[ -z "$out" ] || cut -c 1-300 <<<"$out" | sed 's/^/#   /'
+}
+
+# clean NAME: unmounted, and e2fsck has nothing to say; mounted again.
+clean() {
+	umount "$MNT" || not_ok "$1, unmounted" "failed"
+	check "$1, clean" e2fsck -fn /dev/ram0
+	mount -t "$FSTYPE" -o "${options:-defaults}" /dev/ram0 "$MNT" || not_ok "$1, mounted again" "failed"
+}
+
 # --- comparing two drivers ---
 
 # differences A B: what differs between two censuses, by key and by object, briefly.
