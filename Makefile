@@ -35,6 +35,10 @@ guest:
 kunit:
 	@tests/run.sh --only kunit
 
+# What the tests do a part of each time, in full.
+big:
+	@LONG=1 tests/run.sh --only guest big crowds
+
 check-panics:
 	@tests/check-panics.sh
 
@@ -72,6 +76,7 @@ help:
 	@echo "make guest          only the guest tests; CASES='NAME ...' for some of them"
 	@echo 'make kunit          only the KUnit suites'
 	@echo 'make test-debug     KUnit and guest tests on a kernel with lockdep, KASAN and kmemleak'
+	@echo 'make big            directories of a million names'
 	@echo 'make bench          instructions per operation: C ext4, XFS and rext4'
 	@echo 'make check-panics   call sites in rext4.ko that can reach a panic'
 	@echo 'make lint           rustfmt, clippy (host and kernel), shellcheck'
@@ -82,5 +87,5 @@ help:
 	@echo 'KDIR=DIR      a built kernel tree for all of these     CORPUS=DIR  damaged images to test with'
 	@echo 'SEED=N        seed of the randomised tests             REXT4_CACHE=DIR  (default ~/.cache/rext4)'
 
-.PHONY: modules run shell test test-debug guest kunit check-panics bench kernel kernel-debug lint \
+.PHONY: modules run shell test test-debug guest kunit big check-panics bench kernel kernel-debug lint \
 	rust-analyzer clean clean-objects help
