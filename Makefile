@@ -35,7 +35,10 @@ guest:
 kunit:
 	@tests/run.sh --only kunit
 
-# What the tests do a part of each time, in full.
+# What the tests do a part of each time, in full: every moment at which the plug can be pulled; very large directories.
+crash:
+	@LONG=1 tests/run.sh --only guest crash-meta
+
 big:
 	@LONG=1 tests/run.sh --only guest big crowds
 
@@ -76,6 +79,7 @@ help:
 	@echo "make guest          only the guest tests; CASES='NAME ...' for some of them"
 	@echo 'make kunit          only the KUnit suites'
 	@echo 'make test-debug     KUnit and guest tests on a kernel with lockdep, KASAN and kmemleak'
+	@echo 'make crash          the plug pulled at every moment of a workload, not only at some'
 	@echo 'make big            directories of a million names'
 	@echo 'make bench          instructions per operation: C ext4, XFS and rext4'
 	@echo 'make check-panics   call sites in rext4.ko that can reach a panic'
@@ -87,5 +91,5 @@ help:
 	@echo 'KDIR=DIR      a built kernel tree for all of these     CORPUS=DIR  damaged images to test with'
 	@echo 'SEED=N        seed of the randomised tests             REXT4_CACHE=DIR  (default ~/.cache/rext4)'
 
-.PHONY: modules run shell test test-debug guest kunit big check-panics bench kernel kernel-debug lint \
+.PHONY: modules run shell test test-debug guest kunit crash big check-panics bench kernel kernel-debug lint \
 	rust-analyzer clean clean-objects help
