@@ -11,7 +11,8 @@
 #            tests/run.sh --shell        what `make shell` does
 #
 #     STAGE:  host (cargo test), panics (tests/check-panics.sh), kunit (suites at insmod), guest (the cases),
-#             harness (that this script sees failures, see tests/lib/selftest; and errors=panic)
+#             harness (that this script sees failures, see tests/lib/selftest; and errors=panic),
+#             killed (guests that die while they write)
 #     FOLDER: where the cases are, from the top of the project; default tests/guest
 #     CASE:   names of scripts in it, without .sh; default all
 #
@@ -35,7 +36,7 @@ while [ $# -gt 0 ]; do
 	esac
 done
 if [ ${#stages[@]} -eq 0 ]; then
-	if [ "$kernel" = debug ]; then stages=(kunit guest); else stages=(host panics harness kunit guest); fi
+	if [ "$kernel" = debug ]; then stages=(kunit guest); else stages=(host panics harness killed kunit guest); fi
 fi
 
 logs=$CACHE/log/test.$(date +%m%d-%H%M%S).$$
@@ -223,6 +224,41 @@ errors_panic() {
 	fi
 }
 
+# Guests that die while they write to a disk, which the next one has to find in order: the first resets itself, the
+# second is killed from outside.
+stage_killed() {
+	local log=$logs/killed programs disk n how=(0 reset kill none) pid waited
+	echo "# guests that are killed"
+	programs=$(tools)
+	"$PROJECT/qemu/guest-root.sh" >/dev/null
+	disk=$(mktemp "$CACHE/run/disk.XXXXXX")
+	truncate -s 256M "$disk"
+	for n in 1 2 3; do
+		"$PROJECT/qemu/guest.sh" --kernel "$kernel" --module "$module" --console "$log-$n.console" --mem 3G \
+			--timeout $((300 * scale)) --share bin="$programs" --out "$log" --disk "$disk" "${variables[@]}" \
+			-- /src/tests/lib/killed.sh $n $((n == 3)) "${how[n]}" >"$log-$n.out" 2>"$log-$n.err" &
+		pid=$!
+		if [ "${how[n]}" = kill ]; then
+			waited=$SECONDS
+			while kill -0 $pid 2>/dev/null && [ "$(cat "$log/durable.$n" 2>/dev/null | wc -l)" -lt 40 ] &&
+				[ $((SECONDS - waited)) -lt $((300 * scale)) ]; do sleep 0.3; done
+			kill $pid 2>/dev/null || :
+		fi
+		wait $pid || :
+	done
+	rm -f "$disk"
+	while IFS= read -r line; do
+		case $line in
+		'ok '*) ok "killed: ${line#ok }" ;;
+		'not ok '*) not_ok "killed: ${line#not ok }" ;;
+		esac
+	done < <(cat "$log"-?.out)
+	if ! grep -q '^# [0-9]* passed' "$log-3.out"; then
+		not_ok "killed: the last one did not come to its end, see $log-3.err"
+		tail -n 5 "$log-3.out"
+	fi
+}
+
 # Expands a script that says `# shards: N` into its parts.
 case_names() {
 	local script name shards i
@@ -382,7 +418,7 @@ summary() {
 "$PROJECT/qemu/root.sh" >/dev/null
 for stage in "${stages[@]}"; do
 	case $stage in
-	panics | kunit | harness | guest | demo | shell)
+	panics | kunit | harness | killed | guest | demo | shell)
 		source=$("$PROJECT/qemu/kernel.sh" --source)
 		if [ -z "$module" ]; then
 			"$PROJECT/qemu/kernel.sh" "$kernel" >/dev/null
