@@ -348,6 +348,10 @@ stage_guest() {
 	if [ -n "${CORPUS:-}" ]; then
 		options+=(--share "corpus=$(realpath "$CORPUS")" --env CORPUS=/share/corpus)
 	fi
+	if [[ " ${names[*]} " = *" pjdfstest "* ]]; then
+		i=$("$PROJECT/tests/lib/pjdfstest.sh")
+		options+=(--share "pjdfstest=$i")
+	fi
 	programs=$(tools)
 	"$PROJECT/qemu/guest-root.sh" >/dev/null
 	mkdir "$logs/cases"
