@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What `make run` does in the guest: C ext4 fills a disk, rext4 mounts it, and everything that can
-# be seen of it is compared.
+# be seen of it is compared. Then rext4 changes names and inodes, and the two are compared again.
 #
 #     usage: demo.sh [DEVICE]          default /dev/vdb, which is overwritten
 #     DEMO_FILES, DEMO_BIG             how many small files, MiB of the big one (30000, 128)
+#     DEMO_CHANGES                     how many changes (5000)
 
 . "$(dirname "$0")/guest/lib.sh"
 
 dev=${1:-/dev/vdb}
 files=${DEMO_FILES:-30000}
 big=${DEMO_BIG:-128}
+changes=${DEMO_CHANGES:-5000}
 started=$EPOCHREALTIME
-steps=7
+steps=9
 
 # ms SINCE: milliseconds from an $EPOCHREALTIME.
 ms() { echo $(((${EPOCHREALTIME/./} - ${1/./}) / 1000)); }
@@ -89,6 +91,30 @@ fi
 
 step 7 "e2fsck"
 check "the file system is clean" e2fsck -fn "$dev"
+
+step 8 "$FSTYPE mounts it for writing: $changes random changes of names, attributes and ACLs, and half of
+    the small files are removed"
+mount -w -t "$FSTYPE" "$dev" "$MNT" || { dmesg | tail -n 5; exit 1; }
+from=$EPOCHREALTIME
+check "changes" metaload --seed "$SEED" --ops "$changes" --names 2000 --log "$WORK/changes" "$MNT"
+echo "    $changes operations: $(seconds "$(ms "$from")") s"
+from=$EPOCHREALTIME
+find "$MNT/bulk" -name '*[02468]' -type f -delete
+sync -f "$MNT"
+echo "    removing: $(seconds "$(ms "$from")") s, $(find "$MNT/bulk" -type f | wc -l) are left"
+umount "$MNT"
+check "the file system is clean" e2fsck -fn "$dev"
+
+step 9 "C ext4 and $FSTYPE look at it once more"
+for type in ext4 "$FSTYPE"; do
+	census_of "$type" "$dev" "" "$WORK/census.$type" --max-file $((256 << 20)) || exit 1
+done
+if cmp -s "$WORK/census.ext4" "$WORK/census.$FSTYPE"; then
+	ok "C ext4 and $FSTYPE see the same in $(wc -l <"$WORK/census.ext4") lines"
+else
+	not_ok "comparison" "the two drivers differ"
+	differences "$WORK/census.ext4" "$WORK/census.$FSTYPE"
+fi
 
 echo
 printf '%-34s %12s %12s\n' "" "C ext4" "$FSTYPE"

@@ -10,7 +10,7 @@ if mke2fs -q -F -t ext4 /dev/vdb && mount -t ext4 /dev/vdb $mnt; then
 	fill --bulk 2000 --big 16 $mnt >/dev/null
 	umount $mnt
 fi
-if insmod "$REXT4_KO" && mount -t rext4 -o ro /dev/vdb $mnt; then
+if insmod "$REXT4_KO" && mount -t rext4 /dev/vdb $mnt; then
 	grep " $mnt " /proc/self/mounts
 fi
 cat <<HELP
