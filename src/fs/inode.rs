@@ -165,7 +165,6 @@ pub(crate) struct InodeInfo {
 }
 
 /// What a new inode is like.
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 pub(crate) struct NewFacts {
     /// How its blocks are mapped.
     pub(crate) map_kind: MapKind,
@@ -228,7 +227,6 @@ impl InodeInfo {
     /// Private data of inode `ino`, which is being made and has nothing on disk yet.
     ///
     /// Errors: EUCLEAN for a number that the inode tables do not have.
-    #[allow(dead_code, reason = "the write path is being built on top of this")]
     pub(crate) fn set_up(
         self: Pin<&mut Self>,
         sb: &Sb,
@@ -269,7 +267,6 @@ impl InodeInfo {
     }
 
     /// Sets the flags. i_rwsem is held for writing.
-    #[allow(dead_code, reason = "the write path is being built on top of this")]
     pub(crate) fn set_flags(&self, flags: InodeFlags) {
         self.flags.store(flags.bits(), Relaxed);
     }
@@ -281,7 +278,6 @@ impl InodeInfo {
     }
 
     /// Sets the project id. i_rwsem is held for writing.
-    #[allow(dead_code, reason = "the write path is being built on top of this")]
     pub(crate) fn set_projid(&self, projid: u32) {
         self.projid.store(projid, Relaxed);
     }
@@ -293,7 +289,6 @@ impl InodeInfo {
     }
 
     /// Sets the size up to which a regular file is on disk. `data_sem` is held for writing.
-    #[allow(dead_code, reason = "the write path is being built on top of this")]
     pub(crate) fn set_disksize(&self, bytes: u64) {
         self.disksize.store(bytes, Relaxed);
     }

@@ -14,15 +14,14 @@
 //! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
 //! - [`xattr`] extended attributes, [`xattr_set`] changed; what inodes share of them
 //!   ([`xattr_sharing`]): [`xattr_block`]s and [`ea_inode`]s; [`xattr_release`] how they end;
+//! - [`new_inode`] inodes that are made, [`map_change`] their first blocks; [`alloc`] where all of that
+//!   comes from, [`groups`] what is free;
+//! - [`dir_change`], [`dir_inline`] directories that are changed, [`namei`], [`rename`] by whom;
 //! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
 
 #![forbid(unsafe_code)]
 
 pub(crate) mod acl;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
 pub(crate) mod alloc;
 pub(crate) mod dir;
 mod dir_change;
@@ -36,22 +35,10 @@ pub(crate) mod export;
 pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod fileattr;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
 pub(crate) mod groups;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
 pub(crate) mod handle;
 pub(crate) mod inode;
 pub(crate) mod inode_sync;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
 pub(crate) mod inode_write;
 pub(crate) mod io;
 pub(crate) mod ioctl;
@@ -81,20 +68,12 @@ pub(crate) mod symlink;
 pub(crate) mod sysfs;
 pub(crate) mod trim;
 mod truncate;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
 pub(crate) mod tx;
 pub(crate) mod vec;
 pub(crate) mod verity;
 pub(crate) mod xattr;
 pub(crate) mod xattr_block;
 pub(crate) mod xattr_init;
-#[allow(
-    dead_code,
-    reason = "the write path, which uses all of it, is being built"
-)]
 pub(crate) mod xattr_release;
 pub(crate) mod xattr_set;
 pub(crate) mod xattr_sharing;

@@ -476,7 +476,6 @@ impl Options {
     }
 
     /// Who may use reserved blocks: a user and a group.
-    #[allow(dead_code, reason = "the write path is being built on top of this")]
     pub(crate) fn reserved_for(&self) -> (u32, u32) {
         (self.resuid, self.resgid)
     }

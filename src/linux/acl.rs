@@ -69,7 +69,6 @@ pub(crate) enum AclTag {
 #[repr(transparent)]
 pub(crate) struct Acl(Opaque<bindings::posix_acl>);
 
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 impl Acl {
     /// # Safety
     ///
@@ -157,7 +156,6 @@ impl PosixAcl {
     /// # Safety
     ///
     /// `raw` must be NULL or a complete list, of which a reference passes to the result.
-    #[allow(dead_code, reason = "the write path is being built on top of this")]
     pub(super) unsafe fn from_raw(raw: *mut bindings::posix_acl) -> Option<Self> {
         // INVARIANT: by contract.
         NonNull::new(raw).map(Self)

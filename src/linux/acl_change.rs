@@ -6,8 +6,6 @@
 //! ([`chmod`]), setting an ACL changes the mode ([`update_mode`]), and a new inode's mode comes out
 //! of its directory's default ACL ([`inherit`]).
 
-#![allow(dead_code, reason = "the write path is being built on top of this")]
-
 use super::{
     acl::{Acl, PosixAcl},
     bindings,

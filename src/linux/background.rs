@@ -13,8 +13,6 @@
 //! (The kernel crate's `DelayedWork` owns what it runs on and cannot be cancelled: with it, work
 //! could still be due when the file system, or the module, is gone.)
 
-#![allow(dead_code, reason = "the write path is being built on top of this")]
-
 use super::{
     bindings, fs_type::FileSystem, inode_ops::when, super_block::SuperBlock, super_ops::SuperOps,
 };

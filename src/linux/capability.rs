@@ -13,7 +13,6 @@ pub(crate) fn sys_admin() -> bool {
 
 /// Whether the task has CAP_SYS_RESOURCE in the initial user namespace: it may use what is kept
 /// back for the administrator.
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 pub(crate) fn sys_resource() -> bool {
     // SAFETY: as above.
     unsafe { bindings::capable(bindings::CAP_SYS_RESOURCE as c_int) }

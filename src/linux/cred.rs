@@ -5,8 +5,6 @@
 //! Ids are those of the initial user namespace: what the superblock's fields and the mount options
 //! `resuid` and `resgid` say, before any mapping.
 
-#![allow(dead_code, reason = "the write path is being built on top of this")]
-
 use super::bindings;
 
 /// Whether files are accessed as user `uid`.

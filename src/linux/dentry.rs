@@ -69,7 +69,6 @@ impl<F: FileSystem> Dentry<F> {
 /// The dentry is negative, is held for `'a`, and the directory's i_rwsem, which the caller of the
 /// operation holds, keeps everybody else from giving it an inode. There is only one `Negative` of
 /// it.
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 pub(crate) struct Negative<'a, F: FileSystem> {
     dentry: &'a Dentry<F>,
     _once: Brand<'a>,
@@ -78,12 +77,10 @@ pub(crate) struct Negative<'a, F: FileSystem> {
 /// Says that the new name of the operation at hand has got its inode. Nothing else makes one, so
 /// that an operation cannot succeed without: the VFS would run into the missing inode.
 #[must_use]
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 pub(crate) struct Instantiated<'a>(Brand<'a>);
 
 impl<'a> Instantiated<'a> {
     /// The proof for a file without a name, whose only argument `_once` was.
-    #[allow(dead_code, reason = "the write path is being built on top of this")]
     pub(super) fn of_tmpfile(_once: Brand<'a>) -> Self {
         Self(PhantomData)
     }
@@ -92,7 +89,6 @@ impl<'a> Instantiated<'a> {
 /// Ties the result of an operation to its argument: neither a longer nor a shorter life will do.
 pub(super) type Brand<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
 
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 impl<'a, F: FileSystem> Negative<'a, F> {
     /// # Safety
     ///

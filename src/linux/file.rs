@@ -64,7 +64,6 @@ pub(crate) trait FileOps: 'static {
 
 /// What has to be on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 pub(crate) struct Fsync {
     /// The first byte of the file.
     pub(crate) start: i64,

@@ -14,8 +14,6 @@
 //! The kernel shrinks the cache by itself when memory is short. Entries are small; the allocation
 //! of one does not recurse into file systems, since it may happen under a handle.
 
-#![allow(dead_code, reason = "the write path is being built on top of this")]
-
 use super::bindings;
 use core::{mem::ManuallyDrop, ptr::NonNull};
 use kernel::{error::to_result, ffi::c_int, prelude::*};

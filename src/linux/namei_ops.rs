@@ -29,7 +29,6 @@ use kernel::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RenameFlags(u32);
 
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 impl RenameFlags {
     /// The new name must not exist. The VFS has seen to that: there is no target then.
     pub(crate) const NOREPLACE: Self = Self(bindings::RENAME_NOREPLACE);
@@ -46,7 +45,6 @@ impl RenameFlags {
 }
 
 /// The arguments of a rename. Both directories are locked, and both inodes.
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 pub(crate) struct Rename<'a, F: FileSystem> {
     /// The mapping of the mount.
     pub(crate) idmap: Idmap<'a>,
@@ -72,14 +70,12 @@ pub(crate) struct Rename<'a, F: FileSystem> {
 ///
 /// The file is the one that a running `tmpfile` was called with, on a published superblock of `F`;
 /// its dentry has no inode.
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 pub(crate) struct Tmpfile<'a, F: FileSystem> {
     file: *mut bindings::file,
     dir: &'a Inode<F>,
     _once: Brand<'a>,
 }
 
-#[allow(dead_code, reason = "the write path is being built on top of this")]
 impl<'a, F: FileSystem> Tmpfile<'a, F> {
     /// Makes `inode` the file's and opens it to everybody; its link count becomes 0 in memory. On
     /// disk it has to be among the orphans by then.

@@ -2,8 +2,6 @@
 
 //! Open files, as the operations on them see them.
 
-#![allow(dead_code, reason = "the write path is being built on top of this")]
-
 use super::{bindings, fs_type::FileSystem, idmap::Idmap, inode::Inode};
 use core::marker::PhantomData;
 use kernel::{

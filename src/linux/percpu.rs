@@ -8,8 +8,6 @@
 //! the fast one cannot tell. What is counted is never negative; a sum may be for a moment, while
 //! one CPU has taken what another has not told of yet, and reads as 0 then.
 
-#![allow(dead_code, reason = "the write path is being built on top of this")]
-
 use super::bindings;
 use kernel::{error::to_result, prelude::*, types::Opaque};
 

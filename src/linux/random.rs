@@ -2,8 +2,6 @@
 
 //! Random numbers.
 
-#![allow(dead_code, reason = "the write path is being built on top of this")]
-
 use super::bindings;
 
 /// A random number, good enough for anything (inode generations, places to start a search).

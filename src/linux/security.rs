@@ -2,8 +2,6 @@
 
 //! The security attributes that a new inode starts with.
 
-#![allow(dead_code, reason = "the write path is being built on top of this")]
-
 use super::{
     bindings, cstr,
     dentry::Dentry,
