@@ -12,5 +12,6 @@ mod extent_edit;
 mod jbd2;
 #[cfg(CONFIG_KUNIT = "y")]
 mod memory;
+mod orphans;
 mod platform;
 mod space;

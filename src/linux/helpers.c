@@ -27,6 +27,7 @@
 #include <linux/sched/signal.h>
 #include <linux/security.h>
 #include <linux/uio.h>
+#include <linux/writeback.h>
 #if IS_ENABLED(CONFIG_KUNIT)
 #include <kunit/test.h>
 #include <kunit/test-bug.h>
@@ -538,9 +539,13 @@ __rext4_helper bool rext4_helper_is_dirsync(const struct inode *inode)
 	return IS_DIRSYNC(inode);
 }
 
+/* Writeback, which comes to the inode for that, expects what dirtying it would have set. */
 __rext4_helper void rext4_helper_set_inode_metadata_writeback(struct inode *inode)
 {
-	set_inode_metadata_writeback(inode);
+	spin_lock(&inode->i_lock);
+	inode_attach_wb(inode, NULL);
+	inode_state_set(inode, I_METADATA_WRITEBACK);
+	spin_unlock(&inode->i_lock);
 }
 
 __rext4_helper u64 rext4_helper_inode_peek_iversion_raw(const struct inode *inode)
