@@ -88,7 +88,7 @@ pub struct Stored {
 
 impl Fields<'_> {
     /// Stores the fields; see the module's head for what is not stored.
-    #[inline]
+    #[inline(always)]
     pub fn store(&self, edit: &mut InodeEdit<'_>) -> Stored {
         let old_size = edit.size();
         // Mode and flags first: they decide how the size is stored.
