@@ -488,7 +488,7 @@ impl Shape {
     /// (or another owner of an equal one), and its bits; `ext_attr`. With EA inodes: the old
     /// value's count and its becoming an orphan; the new value's inode with its bits and its
     /// blocks, which are journalled; one count per value of the attribute block when that is
-    /// copied.
+    /// copied, or goes because another one is equal.
     fn set_xattr(&self, len: u32, others: u32) -> Credits {
         let places = join(&[
             change(sum(&[INODE, SUPER])),
@@ -498,7 +498,8 @@ impl Shape {
         if !self.ea_inode {
             return places;
         }
-        let counts = ea_counts(others.saturating_add(1));
+        // The others' counts go up and down again at most.
+        let counts = sum(&[others.saturating_mul(INODE), ea_counts(1)]);
         join(&[places, self.ea_value(len), change(counts)])
     }
 
@@ -575,8 +576,9 @@ mod tests {
         Map::Indirect,
     ];
 
-    fn ops(map: Map) -> [Op; 21] {
+    fn ops(map: Map) -> [Op; 22] {
         [
+            Op::Create(map, Initial::EaInodes { count: 2, len: 9000 }),
             Op::Create(map, Initial::Block),
             Op::Mkdir(map, Initial::Block),
             Op::SlowSymlink(map, Initial::Block),
