@@ -7,7 +7,8 @@
 //! block in turn. Large values take the last way at once. An attribute that grows out of one
 //! place moves to the other. The order is C ext4's, so that both make the same images.
 //!
-//! [`plan`] decides, reading the two places only; [`Plan::apply_body`] and [`Plan::apply_block`]
+//! [`plan`] decides ([`plan_in_body`] where nothing but the body is concerned), reading the two
+//! places only; [`Plan::apply_body`] and [`Plan::apply_block`]
 //! carry it out on the same bytes and cannot fail. Between them the caller does what can fail:
 //!
 //! 1. If [`Plan::value_in_inode`]: finds or makes an EA inode with the value, and counts the new
@@ -180,6 +181,96 @@ pub struct Plan {
     dropped: Option<Dropped>,
 }
 
+/// A change of the body, which concerns nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InBody(Spot);
+
+/// The answer of [`plan_in_body`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quick {
+    /// The attribute is as it should be already.
+    Unchanged,
+    /// This is to be done, and nothing else.
+    Change(InBody),
+    /// It is not so simple: [`plan`] has the answer.
+    Ask,
+}
+
+/// As [`plan`], for what is usual, at less expense: an attribute that is in the body, or comes there,
+/// with its value. `has_block` is whether there is a block, which might have the attribute.
+#[inline]
+pub fn plan_in_body(
+    request: &Request<'_>,
+    body: Body<'_>,
+    has_block: bool,
+    rules: XattrRules,
+    block_size: u32,
+) -> Result<Quick, Refused> {
+    check_name(request)?;
+    let (index, name) = (request.index, request.name);
+    let spot = match body {
+        Body::None => return Ok(Quick::Ask),
+        Body::Blank(len) => Spot::in_blank_body(len),
+        Body::Read(space) => survey_body(space, rules, index, name)?,
+    };
+    if spot.is_new() {
+        if has_block {
+            return Ok(Quick::Ask);
+        }
+        if request.existing == Existing::Required {
+            return Err(Refused::Missing);
+        }
+    } else if request.existing == Existing::Forbidden {
+        return Err(Refused::Exists);
+    }
+    if request.outside || matches!(spot.old(), Some(OldValue::EaInode(_))) {
+        return Ok(Quick::Ask);
+    }
+    let Some(value) = request.value else {
+        return Ok(if spot.is_new() {
+            Quick::Unchanged
+        } else {
+            Quick::Change(InBody(spot))
+        });
+    };
+    if is_same(&Some(spot), body.values(), value) {
+        return Ok(Quick::Unchanged);
+    }
+    let elsewhere = rules.ea_inode && value.len() > large(block_size);
+    Ok(if !elsewhere && spot.fits(name.len(), value.len()) {
+        Quick::Change(InBody(spot))
+    } else {
+        Quick::Ask
+    })
+}
+
+impl InBody {
+    /// Changes the body: `space` is what was planned with, `request` the same.
+    #[inline]
+    pub fn apply(&self, request: &Request<'_>, space: &mut [u8]) {
+        match request.value {
+            Some(value) => {
+                let value = NewValue::Here(value);
+                put_body(space, &self.0, request.index, request.name, &value);
+            }
+            None => remove_body(space, &self.0),
+        }
+    }
+}
+
+/// Checks what does not depend on what is there.
+#[inline]
+fn check_name(request: &Request<'_>) -> Result<(), Refused> {
+    if request.name.len() > NAME_MAX {
+        return Err(Refused::NameTooLong);
+    }
+    // Index and name of nothing would look like the end of the entries.
+    if request.index == 0 || !request.name.iter().all(|&byte| byte != 0) {
+        return Err(Refused::BadName);
+    }
+    Ok(())
+}
+
 /// Decides how to carry out `request`. `block_size` is in bytes.
 ///
 /// [`Outcome::NeedBlock`] comes only for a block that is [`Block::Unread`].
@@ -190,14 +281,8 @@ pub fn plan(
     rules: XattrRules,
     block_size: u32,
 ) -> Result<Outcome, Refused> {
+    check_name(request)?;
     let (index, name) = (request.index, request.name);
-    if name.len() > NAME_MAX {
-        return Err(Refused::NameTooLong);
-    }
-    // Index and name of nothing would look like the end of the entries.
-    if index == 0 || !name.iter().all(|&byte| byte != 0) {
-        return Err(Refused::BadName);
-    }
     let mut places = Places {
         body: None,
         block: None,

@@ -301,8 +301,14 @@ fn check_movable(area: &XattrArea<'_>, offset: u16) -> Result<(), XattrError> {
 /// bytes for the same name, and [`Spot::fits`].
 pub fn put_body(space: &mut [u8], spot: &Spot, index: u8, name: &[u8], value: &NewValue<'_>) {
     if spot.empty {
-        // Bytes that are not attributes are not known to be 0. (C ext4 takes them for entries.)
-        space.fill(0);
+        // Bytes that are not attributes are not known to be 0. (C ext4 takes them for entries.) The
+        // value comes to stand at the end.
+        let room = match value {
+            NewValue::Here(value) => padded(value.len()),
+            NewValue::EaInode { .. } => 0,
+        };
+        let unused = space.len().saturating_sub(room);
+        space.get_mut(..unused).unwrap_or_default().fill(0);
     }
     let Some((magic, bytes)) = space.split_first_chunk_mut::<PAD>() else {
         return;
@@ -509,9 +515,7 @@ fn move_bytes(bytes: &mut [u8], from: usize, end: usize, to: usize) {
 #[inline]
 fn write_padded(place: &mut [u8], contents: &[u8]) {
     if let Some((head, rest)) = place.split_at_mut_checked(contents.len()) {
-        for (to, from) in head.iter_mut().zip(contents) {
-            *to = *from;
-        }
+        head.copy_from_slice(contents);
         rest.fill(0);
     }
 }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rext4::engine::mapping::MapKind;
 use rext4::engine::xattr_edit::{
-    other_ea_inodes, plan, Block, BlockFate, Body, Outcome, Plan, Refused, Request,
+    other_ea_inodes, plan, plan_in_body, Block, BlockFate, Body, Outcome, Plan, Quick, Refused,
+    Request,
 };
 use rext4::ondisk::ea_inode::{add_reference, drop_reference, EaLife};
 use rext4::ondisk::inode::{Inode, InodeFlags, Purpose};
@@ -37,6 +38,8 @@ pub struct Met {
     pub left: u32,
     pub shared: u32,
     pub body: u32,
+    /// Changes that concern the body alone, and were seen to without asking for more.
+    pub quick: u32,
     pub ea_inodes: u32,
     pub ea_shared: u32,
     pub ea_freed: u32,
@@ -176,6 +179,22 @@ impl Store {
                 other => other,
             },
         };
+        let quick = plan_in_body(request, space, block.is_some(), self.rules, size);
+        match (quick, &outcome) {
+            (Ok(Quick::Ask), _) | (Ok(Quick::Unchanged), Ok(Outcome::Unchanged)) => (),
+            (Ok(Quick::Change(change)), Ok(Outcome::Change(plan))) => {
+                assert!(plan.changes_body() && plan.block() == BlockFate::Keep);
+                assert!(!plan.value_in_inode() && plan.old_ea_inode().is_none());
+                let (mut one, mut other) = (body.clone().unwrap(), body.clone().unwrap());
+                change.apply(request, &mut one);
+                let value = NewValue::Here(request.value.unwrap_or_default());
+                plan.apply_body(request, &value, &mut other);
+                assert_eq!(one, other);
+                self.met.quick += 1;
+            }
+            (Err(one), Err(other)) => assert_eq!(one, *other),
+            (quick, outcome) => panic!("{quick:?}, but {outcome:?}"),
+        }
         match outcome {
             Ok(Outcome::Change(plan)) => {
                 self.carry_out(ino, request, &plan, block);

@@ -216,6 +216,7 @@ fn body_and_block() {
         met.freed,
         met.shared,
         met.body,
+        met.quick,
     ] {
         assert!(n > 0, "{met:?}");
     }
