@@ -29,6 +29,7 @@ use crate::{
         extent::edit::EMPTY_ROOT,
         features::Incompat,
         inode::{InodeFlags, I_BLOCK_SIZE},
+        raw::copy_to_start,
         time::Timestamp,
         FileBlock, Ino,
     },
@@ -135,9 +136,7 @@ fn fill(handle: &Handle<'_>, inode: &VfsInode, bytes: &[u8], hash: u32) -> Resul
     for part in bytes.chunks((device.block_size() as usize).max(1)) {
         let block = map_change::map_new(handle, inode, at)?;
         let mut edit = handle.create(device, block.get())?;
-        for (to, from) in edit.iter_mut().zip(part) {
-            *to = *from;
-        }
+        copy_to_start(&mut edit, part);
         edit.dirty(None);
         at = at.saturating_add(1);
     }

@@ -16,7 +16,7 @@ use super::{
     inode::number,
     inode_write, map, orphan, truncate,
     tx::Handle,
-    xattr_release::{self, Dropped},
+    xattr_release::{self, Dropped, VALUES_AT_ONCE},
     VfsInode,
 };
 use crate::{
@@ -80,7 +80,7 @@ fn delete(inode: &VfsInode) -> Result {
 /// Gives up the attributes of `inode`, some of which have values in EA inodes; `dropped` is given
 /// references to those that nobody else has.
 ///
-/// In a transaction of its own, before the number of `inode` is free: whoever takes that waits, in
+/// In a transaction of its own (or several, if they are many), before the number of `inode` is free: whoever takes that waits, in
 /// a handle, for this eviction to end, and it could not if it had handles to start by then.
 #[cold]
 fn release_values(
@@ -91,7 +91,15 @@ fn release_values(
 ) -> Result {
     let sb = inode.super_block();
     let _unfrozen = sb.start_intwrite();
-    let handle = handle::begin(sb, outside, Op::FreeInode { ea_inodes })?;
+    let end = Op::FreeInode {
+        ea_inodes: ea_inodes.min(VALUES_AT_ONCE),
+    };
+    let mut handle = handle::begin(sb, outside, end)?;
+    if ea_inodes > VALUES_AT_ONCE {
+        let shed = xattr_release::shed(&mut handle, inode, dropped);
+        shed.map_err(|e| e.report_inode(inode, "extended attributes"))?;
+        handle::make_room(sb, &mut handle, end)?;
+    }
     let slot = inode_write::prepare(&handle, inode)?;
     let released = xattr_release::release_all(&handle, inode, dropped);
     released.map_err(|e| e.report_inode(inode, "extended attributes"))?;

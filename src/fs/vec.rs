@@ -5,6 +5,7 @@
 //! `Vec::push` may have to grow the vector, with arithmetic that the overflow checks turn into
 //! panic paths; here room is made once, with `with_capacity`, or step by step.
 
+use crate::ondisk::raw::copy_to_start;
 use kernel::{
     alloc::{allocator::Kmalloc, Allocator, Vec},
     prelude::*,
@@ -31,6 +32,15 @@ pub(crate) fn make_room<T, A: Allocator>(vec: &mut Vec<T, A>) -> Result {
         push(vec, value)?;
     }
     Ok(())
+}
+
+/// A copy of `bytes`.
+///
+/// Errors: ENOMEM.
+pub(crate) fn copy(bytes: &[u8]) -> Result<KVVec<u8>> {
+    let mut copy = KVVec::from_elem(0u8, bytes.len(), GFP_KERNEL)?;
+    copy_to_start(&mut copy, bytes);
+    Ok(copy)
 }
 
 /// A vector of `len` copies of `value`.

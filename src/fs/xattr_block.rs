@@ -31,6 +31,7 @@ use crate::{
         mbcache::MbEntry,
     },
     ondisk::{
+        raw::copy_to_start,
         seal::Seal,
         xattr::{verify_block, XattrArea, XattrRules},
         xattr_block::{self, ea_references, GivenUp},
@@ -174,9 +175,7 @@ pub(crate) fn create(
     let at = allocation.allocate(goal::home(geo, group, false, 0))?;
     let tx = Tx::new(handle, sb.device(), Verified::Xattr);
     let mut edit = tx.create(at).inspect_err(|_| allocation.give_back(at))?;
-    for (to, from) in edit.iter_mut().zip(bytes) {
-        *to = *from;
-    }
+    copy_to_start(&mut edit, bytes);
     tx.dirty(edit, seal(sb, at));
     let block = sb.device().read(at.get())?;
     sharing::of(sb)?.remember(&block);
@@ -193,8 +192,7 @@ pub(crate) fn free(handle: &Handle<'_>, sb: &Sb, number: FsBlock) -> Result<(), 
 }
 
 /// `inode` gives up block `number`: it has one owner less, or is freed, with one reference to each
-/// EA inode that it names. The xattr_sem of `inode` is held for writing, or it is being evicted. May
-/// sleep.
+/// EA inode that it names. The xattr_sem of `inode` is held for writing. May sleep.
 ///
 /// Errors: damage, EIO, EROFS.
 pub(crate) fn leave(
@@ -206,22 +204,33 @@ pub(crate) fn leave(
     let sb = inode.super_block();
     let rules = XattrRules::new(&sb.info().geometry);
     let block = read(sb, number, rules)?;
-    let sharing = sharing::of(sb)?;
-    let given_up = sharing.decide(&block, || {
-        let given_up = xattr_block::give_up(&block)?;
-        if given_up == GivenUp::Shared {
-            let again = sb.device().read(number.get())?;
-            change(handle, sb, again, xattr_block::drop_owner)?;
-            sharing.has_room(&block);
-        }
-        Ok::<_, Fault>((given_up, given_up == GivenUp::Free))
-    })?;
-    if given_up == GivenUp::Free {
+    if !leave_to_others(handle, sb, &block)? {
         drop_references(handle, inode, &block, rules, dropped);
         drop(block);
         free(handle, sb, number)?;
     }
     Ok(())
+}
+
+/// The part of [`leave`] for a block that others have as well, which has one owner less then; `false`
+/// if nobody else has it. Then it is the inode's alone, and nobody can come to share it.
+///
+/// Errors: damage, EIO, EROFS; nothing has changed then.
+pub(crate) fn leave_to_others(
+    handle: &Handle<'_>,
+    sb: &Sb,
+    block: &Buffer<'_>,
+) -> Result<bool, Fault> {
+    let sharing = sharing::of(sb)?;
+    sharing.decide(block, || {
+        let shared = xattr_block::give_up(block)? == GivenUp::Shared;
+        if shared {
+            let again = sb.device().read(block.block())?;
+            change(handle, sb, again, xattr_block::drop_owner)?;
+            sharing.has_room(block);
+        }
+        Ok::<_, Fault>((shared, !shared))
+    })
 }
 
 /// One reference less to each EA inode that `block`, which is going to be freed, names.
@@ -238,9 +247,7 @@ pub(crate) fn drop_references(
     let Ok(area) = XattrArea::in_block(block, rules) else {
         return;
     };
-    for reference in ea_references(&area) {
-        if let Ok(reference) = reference {
-            ea_inode::release(handle, inode, &reference.into(), dropped);
-        }
+    for reference in ea_references(&area).flatten() {
+        ea_inode::release(handle, inode, &reference.into(), dropped);
     }
 }

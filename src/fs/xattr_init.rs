@@ -8,8 +8,14 @@
 //! every attribute ([`super::xattr_set`]).
 
 use super::{
-    acl, fault::Fault, inode_write, tx::Handle, vec, xattr_release::Dropped, xattr_set, Rext4Fs,
-    Sb, VfsInode,
+    acl,
+    fault::Fault,
+    inode_write,
+    tx::Handle,
+    vec,
+    xattr_release::Dropped,
+    xattr_set::{self, Touch},
+    Rext4Fs, Sb, VfsInode,
 };
 use crate::{
     engine::{
@@ -88,8 +94,8 @@ impl Initial {
         security::label_new(inode, dir, name, |name, value| {
             let attribute = Attribute {
                 index: index::SECURITY,
-                name: copy(name)?,
-                value: copy(value)?,
+                name: vec::copy(name)?,
+                value: vec::copy(value)?,
                 stored: Cell::new(false),
             };
             push(&mut attributes, attribute)
@@ -134,7 +140,7 @@ impl Initial {
                 existing: Existing::Any,
                 outside: false,
             };
-            result = xattr_set::apply(handle, inode, &request, None, &mut dropped);
+            result = xattr_set::apply(handle, inode, &request, Touch::Changed, &mut dropped);
             if result.is_err() {
                 break;
             }
@@ -211,10 +217,4 @@ fn needs(sb: &Sb, attributes: &KVVec<Attribute>) -> credits::Initial {
 fn push(attributes: &mut KVVec<Attribute>, attribute: Attribute) -> Result {
     vec::make_room(attributes)?;
     vec::push(attributes, attribute)
-}
-
-fn copy(bytes: &[u8]) -> Result<KVVec<u8>> {
-    let mut copy = KVVec::new();
-    copy.extend_from_slice(bytes, GFP_KERNEL)?;
-    Ok(copy)
 }

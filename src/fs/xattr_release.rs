@@ -7,15 +7,28 @@
 //! chain of them hangs on one another.
 
 use super::{
-    ea_inode, fault::Fault, inode::XattrPlaces, inode_write, tx::Handle, vec, xattr::Body,
-    xattr_block, VfsInode,
+    ea_inode,
+    fault::Fault,
+    handle,
+    inode::XattrPlaces,
+    inode_write,
+    tx::Handle,
+    vec,
+    xattr::Body,
+    xattr_block,
+    xattr_set::{self, Failure, Touch},
+    VfsInode,
 };
 use crate::{
+    engine::{
+        credits::Op,
+        xattr_edit::{Existing, Request},
+    },
     linux::{inode_edit::InodeEdit as _, jbd2::NoHandle},
     ondisk::{
         features::Incompat,
         inode::InodeFlags,
-        xattr::{XattrArea, XattrRules},
+        xattr::{XattrArea, XattrRules, XattrValue},
         xattr_block::ea_references,
         xattr_edit::OldEaInode,
     },
@@ -51,6 +64,9 @@ impl Dropped {
         drop(self);
     }
 }
+
+/// How many EA inodes may lose a reference in the handle that frees an inode.
+pub(crate) const VALUES_AT_ONCE: u32 = 16;
 
 /// How many values of the attributes of `inode`, which is being evicted, are in EA inodes: what
 /// [`release_all`] needs credits for. May sleep.
@@ -110,6 +126,90 @@ pub(crate) fn release_all(
         inode.sub_sectors(xattr_block::charge(inode.super_block()));
     }
     Ok(())
+}
+
+/// Gives up values in EA inodes until there are no more than [`VALUES_AT_ONCE`], each in a transaction
+/// of its own if need be: a block may name more than a transaction can change. For [`release_all`] to
+/// do the rest. xattr_sem is not held; what is open of `handle` is consistent. May sleep.
+///
+/// Errors: damage, EIO, ENOMEM, EROFS.
+#[cold]
+pub(crate) fn shed(
+    handle: &mut Handle<'_>,
+    inode: &VfsInode,
+    dropped: &mut Dropped,
+) -> Result<(), Fault> {
+    let sb = inode.super_block();
+    // Each turn takes one away, and a count has an end.
+    while ea_inodes(inode)? > VALUES_AT_ONCE {
+        handle::make_room(sb, handle, Op::SetXattr { len: 0, others: 0 })?;
+        if leave_block(handle, inode)? {
+            continue;
+        }
+        let Some((index, name)) = first_value(inode)? else {
+            break;
+        };
+        let request = Request {
+            index,
+            name: &name,
+            value: None,
+            existing: Existing::Required,
+            outside: false,
+        };
+        xattr_set::apply(handle, inode, &request, Touch::Ending, dropped)
+            .map_err(Failure::into_fault)?;
+    }
+    Ok(())
+}
+
+/// Gives up the block if others have it as well, which takes no reference from anything; whether it
+/// did. If not, the block is the inode's alone.
+fn leave_block(handle: &Handle<'_>, inode: &VfsInode) -> Result<bool, Fault> {
+    let sb = inode.super_block();
+    let rules = XattrRules::new(&sb.info().geometry);
+    let mut places = inode.data().xattr_sem.write();
+    let Some(number) = places.block else {
+        return Ok(false);
+    };
+    let slot = inode_write::prepare(handle, inode)?;
+    let block = xattr_block::read(sb, number, rules)?;
+    if !xattr_block::leave_to_others(handle, sb, &block)? {
+        return Ok(false);
+    }
+    places.block = None;
+    inode.sub_sectors(xattr_block::charge(sb));
+    slot.store_attributed(&places)?;
+    Ok(true)
+}
+
+/// Index and name of the first attribute whose value is in an EA inode.
+fn first_value(inode: &VfsInode) -> Result<Option<(u8, KVVec<u8>)>, Fault> {
+    let rules = XattrRules::new(&inode.super_block().info().geometry);
+    let places = inode.data().xattr_sem.read();
+    let find = |area: &XattrArea<'_>| {
+        for xattr in area.iter() {
+            let xattr = xattr?;
+            if let XattrValue::EaInode(_) = xattr.value {
+                let name = vec::copy(xattr.name)?;
+                return Ok::<_, Fault>(Some((xattr.index, name)));
+            }
+        }
+        Ok(None)
+    };
+    if let Some(body) = Body::read(inode, &places)? {
+        if let Some(area) = body.area(rules)? {
+            if let Some(found) = find(&area)? {
+                return Ok(Some(found));
+            }
+        }
+    }
+    match places.block {
+        Some(number) => {
+            let block = xattr_block::read(inode.super_block(), number, rules)?;
+            find(&XattrArea::in_block(&block, rules)?)
+        }
+        None => Ok(None),
+    }
 }
 
 /// One reference less to each EA inode that the body names. The attributes in the body are gone

@@ -35,13 +35,15 @@ use crate::{
     engine::{
         credits::Op,
         xattr_edit::{
-            other_ea_inodes, plan, Block, BlockFate, Body, Outcome, Plan, Refused, Request,
+            other_ea_inodes, plan, plan_in_body, Block, BlockFate, Body, Outcome, Plan, Quick,
+            Refused, Request,
         },
     },
-    linux::{buffer::Buffer, inode_edit::InodeEdit as _, jbd2::NoHandle},
+    linux::{buffer::Buffer, inode_edit::InodeEdit as _, jbd2::NoHandle, rwsem::WriteGuard},
     ondisk::{
         features::{Compat, Incompat},
         inode::BASE_SIZE,
+        raw::copy_to_start,
         superblock::Superblock,
         xattr::{verify_inode, EaKind, XattrArea, XattrRules, MAGIC},
         xattr_block::ea_references,
@@ -86,6 +88,32 @@ fn refused(why: Refused) -> Failure {
     })
 }
 
+/// What becomes of the inode with an attribute.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Touch {
+    /// It has been changed.
+    Changed,
+    /// It has been changed, and gets this mode: also if the attribute is as it should be already.
+    Mode(u16),
+    /// Nobody is to see a difference.
+    Quiet,
+    /// It is being deleted: it does not come to share a block any more, which would change counts of
+    /// all EA inodes that are named there.
+    Ending,
+}
+
+impl Touch {
+    fn apply(self, inode: &VfsInode) {
+        if let Self::Mode(mode) = self {
+            inode.set_mode(mode);
+        }
+        if matches!(self, Self::Changed | Self::Mode(_)) {
+            inode.touch_ctime();
+            inode.inc_version();
+        }
+    }
+}
+
 /// Does what `request` says to an attribute of `inode`, and sets its `mode` if there is one, in one
 /// transaction. May sleep.
 ///
@@ -117,7 +145,8 @@ fn set_once(inode: &VfsInode, request: &Request<'_>, mode: Option<u16>) -> Resul
     };
     let mut dropped = Dropped::new();
     let handle = handle::begin(sb, &mut outside, op)?;
-    let applied = apply(&handle, inode, request, mode, &mut dropped);
+    let touch = mode.map_or(Touch::Changed, Touch::Mode);
+    let applied = apply(&handle, inode, request, touch, &mut dropped);
     let stopped = handle.stop();
     dropped.put(&outside);
     applied?;
@@ -146,30 +175,82 @@ pub(super) fn apply(
     handle: &Handle<'_>,
     inode: &VfsInode,
     request: &Request<'_>,
-    mode: Option<u16>,
+    touch: Touch,
     dropped: &mut Dropped,
 ) -> Result<(), Failure> {
+    let sb = inode.super_block();
+    let rules = XattrRules::new(&sb.info().geometry);
     let slot = inode_write::prepare(handle, inode)?;
     let mut places = inode.data().xattr_sem.write();
-    let (plan, block) = decide(inode, &slot, &places, request)?;
-    if plan.is_none() && mode.is_none() {
-        return Ok(());
-    }
+    let body = body(&slot, &places, rules)?;
+    let (has_block, size) = (places.block.is_some(), sb.device().block_size());
+    let change = match plan_in_body(request, body, has_block, rules, size).map_err(refused)? {
+        Quick::Change(change) => change,
+        Quick::Unchanged => return Ok(leave_alone(slot, inode, &places, touch)?),
+        Quick::Ask => return apply_anywhere(slot, handle, inode, request, touch, dropped, places),
+    };
     if inode.is_sync() {
         handle.sync();
     }
+    use_ext_attr(sb, handle)?;
+    touch.apply(inode);
+    let mut in_body = places.in_body;
+    let stored = slot.store_attributed_with(&places, |edit| {
+        if let Some(space) = edit.xattr_space() {
+            change.apply(request, space);
+            in_body = is_in_use(space);
+        }
+    });
+    places.in_body = in_body;
+    Ok(stored?)
+}
+
+/// Whether there are attributes in the space behind the extra fields.
+fn is_in_use(space: &[u8]) -> bool {
+    space.first_chunk() == Some(&MAGIC.to_le_bytes())
+}
+
+/// The attribute is as it should be; the mode may not be.
+fn leave_alone(
+    slot: Prepared<'_, '_>,
+    inode: &VfsInode,
+    places: &XattrPlaces,
+    touch: Touch,
+) -> Result {
+    if let Touch::Mode(_) = touch {
+        touch.apply(inode);
+        slot.store_attributed(places)?;
+    }
+    Ok(())
+}
+
+/// The rest of [`apply`], for attributes that are not in the body alone.
+#[cold]
+fn apply_anywhere(
+    slot: Prepared<'_, '_>,
+    handle: &Handle<'_>,
+    inode: &VfsInode,
+    request: &Request<'_>,
+    touch: Touch,
+    dropped: &mut Dropped,
+    mut places: WriteGuard<'_, XattrPlaces>,
+) -> Result<(), Failure> {
+    let (plan, block) = decide(inode, &slot, &places, request)?;
     let Some(plan) = plan else {
-        touch(inode, mode);
-        return Ok(slot.store_attributed(&places)?);
+        return Ok(leave_alone(slot, inode, &places, touch)?);
     };
+    if inode.is_sync() {
+        handle.sync();
+    }
     use_ext_attr(inode.super_block(), handle)?;
     Change {
         handle,
         inode,
         request,
         plan,
+        touch,
     }
-    .carry_out(slot, &mut places, block, mode, dropped)
+    .carry_out(slot, &mut places, block, dropped)
 }
 
 /// The plan, `None` if there is nothing to do; and the block, if it is concerned.
@@ -245,21 +326,13 @@ pub(super) fn use_ext_attr(sb: &Sb, handle: &Handle<'_>) -> Result {
     super_image::edit(sb, handle, Superblock::add_ext_attr)
 }
 
-/// The inode has been changed.
-fn touch(inode: &VfsInode, mode: Option<u16>) {
-    if let Some(mode) = mode {
-        inode.set_mode(mode);
-    }
-    inode.touch_ctime();
-    inode.inc_version();
-}
-
 /// A plan that is being carried out.
 struct Change<'a, 'j> {
     handle: &'a Handle<'j>,
     inode: &'a VfsInode,
     request: &'a Request<'a>,
     plan: Plan,
+    touch: Touch,
 }
 
 impl Change<'_, '_> {
@@ -268,7 +341,6 @@ impl Change<'_, '_> {
         slot: Prepared<'_, '_>,
         places: &mut XattrPlaces,
         block: Option<Buffer<'_>>,
-        mode: Option<u16>,
         dropped: &mut Dropped,
     ) -> Result<(), Failure> {
         let Self {
@@ -276,6 +348,7 @@ impl Change<'_, '_> {
             inode,
             request,
             plan,
+            touch,
         } = *self;
         let sb = inode.super_block();
         let bytes = request.value.unwrap_or_default();
@@ -323,7 +396,7 @@ impl Change<'_, '_> {
         if more != less {
             inode.update_sectors(|old| old.saturating_add(more).saturating_sub(less));
         }
-        touch(inode, mode);
+        touch.apply(inode);
         places.block = now;
         let mut in_body = places.in_body;
         let stored = slot.store_attributed_with(places, |edit| {
@@ -332,7 +405,7 @@ impl Change<'_, '_> {
             }
             if let Some(space) = edit.xattr_space() {
                 plan.apply_body(request, &value, space);
-                in_body = space.first_chunk() == Some(&MAGIC.to_le_bytes());
+                in_body = is_in_use(space);
             }
         });
         places.in_body = in_body;
@@ -395,6 +468,9 @@ impl Change<'_, '_> {
         xattr_block::change(handle, sb, block, |bytes| {
             self.plan.apply_block(self.request, value, bytes);
         })?;
+        if self.touch == Touch::Ending {
+            return Ok((had, Ok(())));
+        }
         let Ok(block) = sb.device().read(had.get()) else {
             return Ok((had, Ok(())));
         };
@@ -425,9 +501,7 @@ impl Change<'_, '_> {
         let (handle, inode) = (self.handle, self.inode);
         let sb = inode.super_block();
         let mut bytes = KVVec::from_elem(0u8, sb.block_size(), GFP_KERNEL).map_err(Error::from)?;
-        for (to, from) in bytes.iter_mut().zip(original) {
-            *to = *from;
-        }
+        copy_to_start(&mut bytes, original);
         self.plan.apply_block(self.request, value, &mut bytes);
         if let Some(other) = xattr_block::share(handle, sb, &bytes, None)? {
             // That one has its reference counted.
