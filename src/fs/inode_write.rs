@@ -29,7 +29,7 @@ use super::{
     orphan::SlotRight,
     super_info,
     tx::Handle,
-    VfsInode,
+    xattr_expand, VfsInode,
 };
 use crate::{
     engine::inode_fields::{Fields, IBlock, Stamps, Stored},
@@ -51,6 +51,9 @@ use kernel::prelude::*;
 /// What stands for ids that do not fit 16 bits, under `nouid32`: the kernel's default for
 /// `fs_overflowuid` and `fs_overflowgid`.
 const OVERFLOW_IDS: (u16, u16) = (65534, 65534);
+
+/// How many attributes move out of an inode's body at most to make room for extra fields.
+const MOST_ATTRIBUTES: u32 = 32;
 
 /// Writes `inode` to its slot, in `handle`. Neither xattr_sem nor data_sem is held. May sleep.
 ///
@@ -189,18 +192,34 @@ impl Prepared<'_, '_> {
         self.put(true, i_block, Some(&places), |_| ())
     }
 
-    /// Takes as much of the extra fields into use as the superblock asks for (`want_extra_isize`),
-    /// if attributes leave room; whether that has come off. To be followed by
+    /// Takes as much of the extra fields into use as the superblock asks for (`want_extra_isize`), if
+    /// attributes leave room or can be moved; whether that has come off. To be followed by
     /// [`store`](Self::store), which tries it itself once per time in memory: it hardly ever becomes
     /// possible later. xattr_sem is not held.
     ///
-    /// Errors: EUCLEAN (reported).
+    /// Errors: EUCLEAN (reported), EIO, ENOMEM, EROFS.
     #[cold]
     pub(crate) fn expand(&self) -> Result<bool> {
         let info = self.inode.data();
         info.may_expand.store(false, Relaxed);
+        // A body has no more attributes.
+        for _ in 0..MOST_ATTRIBUTES {
+            let Some(missing) = self.try_expand()? else {
+                return Ok(true);
+            };
+            let moved = xattr_expand::move_out(self.handle, self.inode, missing);
+            if !moved.map_err(|e| e.report_inode(self.inode, "expand"))? {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes more of the extra fields into use, or says how many bytes among the attributes would
+    /// have to be free for that.
+    fn try_expand(&self) -> Result<Option<u16>> {
         let want = self.inode.super_block().info().geometry.want_extra_isize();
-        let mut places = info.xattr_sem.write();
+        let mut places = self.inode.data().xattr_sem.write();
         let expanded = self.with_slot(false, |edit| {
             let result = edit.expand(want);
             (edit.extra_isize(), result)
@@ -208,8 +227,8 @@ impl Prepared<'_, '_> {
         let (size, result) = expanded.map_err(|e| e.report_inode(self.inode, "inode slot"))?;
         places.extra_isize = size;
         match result {
-            Ok(()) => Ok(true),
-            Err(NotExpanded::NoRoom { .. }) => Ok(false),
+            Ok(()) => Ok(None),
+            Err(NotExpanded::NoRoom { missing }) => Ok(Some(missing)),
             Err(NotExpanded::Corrupt(e)) => {
                 Err(Fault::from(e).report_inode(self.inode, "inode slot"))
             }

@@ -73,6 +73,7 @@ pub(crate) mod vec;
 pub(crate) mod verity;
 pub(crate) mod xattr;
 pub(crate) mod xattr_block;
+mod xattr_expand;
 pub(crate) mod xattr_init;
 pub(crate) mod xattr_release;
 pub(crate) mod xattr_set;
