@@ -578,7 +578,13 @@ mod tests {
 
     fn ops(map: Map) -> [Op; 22] {
         [
-            Op::Create(map, Initial::EaInodes { count: 2, len: 9000 }),
+            Op::Create(
+                map,
+                Initial::EaInodes {
+                    count: 2,
+                    len: 9000,
+                },
+            ),
             Op::Create(map, Initial::Block),
             Op::Mkdir(map, Initial::Block),
             Op::SlowSymlink(map, Initial::Block),

@@ -239,6 +239,10 @@ pub(super) fn locate<'d>(dir: &'d VfsInode, name: &[u8]) -> Result<Option<Locate
 /// Whether there is nothing in `dir` but `.` and `..`. Also without a handle.
 ///
 /// Errors: damage, EIO; ERESTARTSYS.
+#[allow(
+    clippy::redundant_closure,
+    reason = "the function itself is not general enough in its lifetimes"
+)]
 pub(super) fn is_empty(dir: &VfsInode) -> Result<bool, Fault> {
     dir::with_directory(dir, |d| dir_edit::is_empty(d))
 }
