@@ -133,8 +133,13 @@ fn free_inode(handle: &mut Handle<'_>, inode: &VfsInode, op: Op) -> Result {
     // No EA inode is among them any more.
     let mut none = Dropped::new();
     let released = xattr_release::release_all(handle, inode, &mut none);
-    released.map_err(|e| e.report_inode(inode, "extended attributes"))?;
-    orphan::del(handle, inode)?;
+    let released = released.map_err(|e| e.report_inode(inode, "extended attributes"));
+    if let Err(e) = released.and_then(|()| orphan::del(handle, inode)) {
+        // What has been given up must not be given up once more by the next mount.
+        let block = inode.data().xattr_sem.read().block;
+        let _ = slot.edit(|slot| slot.set_xattr_block(block));
+        return Err(e);
+    }
     slot.edit(|slot| {
         // CAST: the field has 32 bits; what matters is that it is not 0.
         slot.set_dtime(real_seconds() as u32);

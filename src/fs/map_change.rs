@@ -59,7 +59,7 @@ pub(crate) fn shape(inode: &VfsInode) -> Map {
 }
 
 /// Levels of an extent tree below its root, which has been verified.
-fn depth(root: &Root) -> u16 {
+pub(super) fn depth(root: &Root) -> u16 {
     Node::root(&root.block).map_or(0, |(_, depth)| depth)
 }
 

@@ -233,7 +233,7 @@ fn step(
     to: FileBlock,
     op: Op,
 ) -> Result<Progress, Fault> {
-    let Op::TruncateStep { budget, was, .. } = op else {
+    let Op::TruncateStep { map, budget, was } = op else {
         return Ok(Progress::Done);
     };
     let sb = inode.super_block();
@@ -246,6 +246,12 @@ fn step(
         was,
     };
     let mut guard = info.data_sem.write();
+    if let Map::Extents { depth } = map {
+        if map_change::depth(&guard) > depth {
+            // Somebody has written in front of what goes: that takes more credits.
+            return Ok(Progress::More(to));
+        }
+    }
     let root: &mut [u8; ROOT_SIZE] = &mut guard.block;
     let progress = match info.map_kind() {
         MapKind::Extents => {
