@@ -19,15 +19,18 @@
 mod freed;
 mod in_flight;
 mod inodes;
+mod stats;
 
 pub(crate) use freed::{discard_step, release_all, Discards};
 #[allow(unused_imports, reason = "for contents of files, which are to come")]
 pub(crate) use in_flight::InFlight;
 pub(crate) use inodes::{free_inode, is_inode_used, take_inode};
+pub(crate) use stats::Stats;
 
 use super::{
     fault::Fault,
     groups::{Groups, Locked},
+    tunables::Number,
     tx::Handle,
     Sb,
 };
@@ -69,6 +72,7 @@ fn find(
     info.reserved.check(geo, groups, min.into())?;
     let mut search = Search::new(geo, goal, len, min);
     let mut failed = None;
+    let stats = (info.tunables.get(Number::MbStats) != 0).then_some(&groups.stats);
     // Each group comes at most once for each length, of which there are at most 32.
     while let Some(attempt) = search.next(groups.runs()) {
         let Some(mut locked) = groups.lock(attempt.group) else {
@@ -88,7 +92,14 @@ fn find(
         match taken {
             Ok(found) => {
                 locked.publish_longest();
+                if let Some(stats) = stats {
+                    stats.tried(attempt.round, found.is_some());
+                }
                 if let Some(run) = found {
+                    if let Some(stats) = stats {
+                        let here = cluster_of(geo, goal.block()) == (attempt.group, run.start);
+                        stats.ended(run.len >= len, here);
+                    }
                     return Ok((attempt.group, run));
                 }
             }
@@ -105,6 +116,9 @@ fn find(
                 failed.get_or_insert(e);
             }
         }
+    }
+    if let Some(stats) = stats {
+        stats.ended(false, false);
     }
     Err(failed.unwrap_or(ENOSPC.into()))
 }

@@ -11,7 +11,9 @@
 //!   operation that met the damage is committed, and the record goes to the disk at once;
 //! - `panic`: as that, and the machine stops.
 
-use super::{options::Toggles, super_image, super_info::SuperInfo, super_write, Sb};
+use super::{
+    background::Due, options::Toggles, super_image, super_info::SuperInfo, super_write, Sb,
+};
 use crate::{
     linux::{
         panic,
@@ -21,8 +23,8 @@ use crate::{
     },
     ondisk::{mount_state::ErrorEntry, Corrupt},
 };
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use kernel::{new_spinlock, prelude::*, sync::SpinLock, warn_on};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use kernel::{new_spinlock, prelude::*, str::BStr, sync::SpinLock, warn_on};
 
 /// `warn_on_error` warns once.
 static WARNED: AtomicBool = AtomicBool::new(false);
@@ -32,7 +34,10 @@ pub(crate) struct Errors {
     count: AtomicU32,
     warnings: AtomicU32,
     record: Pin<KBox<SpinLock<Record>>>,
-    limit: RateLimit,
+    pub(crate) limit: RateLimit,
+    /// Seconds between two reminders of what is in the record; 0 for none.
+    report_every: AtomicU64,
+    report_due: Due,
 }
 
 /// The first and the latest piece of damage.
@@ -54,6 +59,13 @@ pub(crate) struct Unwritten {
     /// How many there are.
     pub(crate) count: u32,
 }
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
+/// The longest time between two reminders, in seconds.
+const YEAR: u64 = 365 * DAY;
+/// Milliseconds to the first reminder after a mount.
+const FIRST_REMINDER: u64 = 5 * 60 * 1000;
 
 /// `EXT4_ERR_EIO`.
 const IO_ERROR: u8 = 2;
@@ -79,7 +91,9 @@ impl Errors {
             warnings: AtomicU32::new(0),
             record: KBox::pin_init(new_spinlock!(record), GFP_KERNEL)?,
             // As ext4: ten messages in five seconds.
-            limit: RateLimit::new(5, 10),
+            limit: RateLimit::new(5000, 10),
+            report_every: AtomicU64::new(DAY),
+            report_due: Due::never(),
         })
     }
 
@@ -155,6 +169,88 @@ impl Errors {
     /// Warnings since mounting.
     pub(crate) fn warnings(&self) -> u32 {
         self.warnings.load(Relaxed)
+    }
+}
+
+impl Errors {
+    /// Seconds between two reminders.
+    pub(crate) fn report_every(&self) -> u64 {
+        self.report_every.load(Relaxed)
+    }
+
+    /// Changes the time between two reminders.
+    ///
+    /// Errors: EINVAL for more than a year.
+    pub(crate) fn set_report_every(&self, sb: &Sb, seconds: u64) -> Result {
+        if seconds > YEAR {
+            return Err(EINVAL);
+        }
+        if self.report_every.swap(seconds, Relaxed) != seconds {
+            self.report_due.put_off(seconds.saturating_mul(1000));
+            sb.start_background(0);
+        }
+        Ok(())
+    }
+}
+
+/// Reminds of what is in the record of errors, some minutes after a mount and then once a day, or as
+/// sysfs says. A step of the background work: the milliseconds to the next.
+pub(crate) fn report_old(sb: &Sb) -> Option<u32> {
+    let info = sb.info();
+    let errors = &info.errors;
+    let every = errors.report_every();
+    let count = count(info);
+    if every == 0 || count == 0 {
+        return None;
+    }
+    if errors.report_due.is_never() {
+        errors.report_due.put_off(FIRST_REMINDER);
+    }
+    let left = errors.report_due.left();
+    if left != 0 {
+        return Some(left);
+    }
+    message(
+        Level::Notice,
+        sb.id(),
+        fmt!("error count since last fsck: {}\n", count),
+    );
+    remind(sb, "initial", &first(info));
+    remind(sb, "last", &last(info));
+    errors.report_due.put_off(every.saturating_mul(1000));
+    Some(errors.report_due.left())
+}
+
+fn remind(sb: &Sb, which: &str, entry: &ErrorEntry<'_>) {
+    if entry.time == 0 {
+        return;
+    }
+    message(
+        Level::Notice,
+        sb.id(),
+        fmt!(
+            "{} error at time {}: {}:{}{}\n",
+            which,
+            entry.time,
+            BStr::from_bytes(entry.func),
+            entry.line,
+            Place(entry.ino, entry.block)
+        ),
+    );
+}
+
+/// Where an error was met, as far as that is known.
+struct Place(u32, u64);
+
+impl kernel::fmt::Display for Place {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        if self.0 != 0 {
+            write!(f, ": inode {}", self.0)?;
+        }
+        if self.1 != 0 {
+            write!(f, ": block {}", self.1)?;
+        }
+        Ok(())
     }
 }
 

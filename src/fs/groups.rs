@@ -20,10 +20,17 @@
 //! blocks to the log. That is no cycle: what a commit does with a group's lock is done by its
 //! callbacks, after it has written everything.
 
-use super::{alloc::Discards, fault::Fault, meta::Meta, Sb};
+use super::{
+    alloc::{Discards, Stats},
+    fault::Fault,
+    meta::Meta,
+    tunables::Number,
+    Sb,
+};
 use crate::{
     engine::{
         alloc::{
+            goal::flex_groups,
             index, metadata,
             orlov::{FlexStats, GroupStats, Totals},
             runs, GroupIndex, GroupMap, Run,
@@ -35,6 +42,7 @@ use crate::{
         jbd2::SlotKey,
         nofs::NoFs,
         percpu::PercpuCounter,
+        time::monotonic_ns,
     },
     ondisk::{
         group::{GroupDesc, GroupError},
@@ -71,6 +79,8 @@ pub(crate) struct Groups {
     /// Held by who reads the groups anew, and by who has taken clusters on a file system that may
     /// be read-only.
     pub(crate) loading: Pin<KBox<Mutex<()>>>,
+    /// How searches for free clusters go, if anybody wants to know.
+    pub(crate) stats: Stats,
     /// The shortest run that the last FITRIM has discarded, in clusters.
     pub(crate) last_trim: AtomicU64,
     /// Held by who zeroes an inode table.
@@ -189,6 +199,7 @@ impl Groups {
             promised: counter()?,
             discards: Discards::new()?,
             loading: KBox::pin_init(new_mutex!((), "rext4 loading"), GFP_KERNEL)?,
+            stats: Stats::default(),
             last_trim: AtomicU64::new(0),
             tables: KBox::pin_init(new_mutex!((), "rext4 inode tables"), GFP_KERNEL)?,
             retries_exceeded: AtomicU64::new(0),
@@ -410,8 +421,13 @@ impl Locked<'_> {
             return Err(ENOSPC.into());
         }
         if self.state.map.is_none() {
+            let began = monotonic_ns();
             match self.build_map(sb) {
                 Ok(map) => {
+                    if sb.info().tunables.get(Number::MbStats) != 0 {
+                        let took = monotonic_ns().saturating_sub(began);
+                        self.groups.stats.built(took);
+                    }
                     self.groups.runs.set(self.number, map.longest());
                     self.state.map = Some(map);
                 }
@@ -435,7 +451,11 @@ impl Locked<'_> {
         } else {
             // Whenever a map is built the bitmap is verified, whether or not its block has
             // stayed in memory: it is the map that is trusted from then on.
-            let bitmap = sb.device().read(self.state.block_bitmap)?;
+            let block = self.state.block_bitmap;
+            if sb.device().cached(block).is_none() {
+                self.prefetch(sb, block);
+            }
+            let bitmap = sb.device().read(block)?;
             metadata::verify_block_bitmap(geo, self.number, &desc, zones, &bitmap)
                 .map_err(Corrupt::from)?;
             Some(bitmap)
@@ -443,6 +463,20 @@ impl Locked<'_> {
         let bytes = bitmap.as_deref().unwrap_or(&[]);
         let map = GroupMap::build(storage, geo, self.number, &desc, bytes, zones);
         Ok(map.map_err(Corrupt::from)?)
+    }
+
+    /// Has the bitmaps behind that of this group, which is at `block`, read as well: with `flex_bg`
+    /// those of a flex group are side by side, and who does not find space here goes on there.
+    fn prefetch(&self, sb: &Sb, block: u64) {
+        let info = sb.info();
+        let last = flex_groups(&info.geometry, self.number);
+        let behind = last.end().saturating_sub(self.number.get());
+        let most = info.tunables.get(Number::MbPrefetch);
+        let most = most.min(info.tunables.get(Number::MbPrefetchLimit));
+        let blocks = most.min(behind.saturating_add(1));
+        if blocks > 1 {
+            sb.device().read_ahead(block, blocks);
+        }
     }
 
     /// Whether clusters of the group may be taken and freed.
@@ -559,6 +593,11 @@ impl Locked<'_> {
         }
         self.publish_longest();
         Ok(())
+    }
+
+    /// The map, if it is in memory, also of a group that is out of use.
+    pub(crate) fn known_map(&mut self) -> Option<&GroupMap<KVVec<u64>>> {
+        self.state.map.as_ref()
     }
 
     /// Forgets the map, if it says nothing that is not on disk. Whether it did.

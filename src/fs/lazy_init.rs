@@ -17,7 +17,7 @@
 //! Locking: one step at a time, see `linux::background`. The lock of tables, then that of the
 //! group; no handle is held while the table is written.
 
-use super::{fault::Fault, groups::Groups, handle, options::Toggles, Sb};
+use super::{background::Due, fault::Fault, groups::Groups, handle, options::Toggles, Sb};
 use crate::{
     linux::{jbd2::NoHandle, random::random_u32, sched::relax, time::monotonic_ms},
     ondisk::{
@@ -25,7 +25,7 @@ use crate::{
         Corrupt, Geometry, Group,
     },
 };
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use kernel::prelude::*;
 
 /// Milliseconds that the first table has to wait for at most.
@@ -39,8 +39,8 @@ pub(crate) struct LazyInit {
     next: AtomicU32,
     /// Milliseconds to wait between two tables; 0 until the first is done.
     pause: AtomicU32,
-    /// When to go on, by the monotonic clock in milliseconds.
-    due: AtomicU64,
+    /// When to go on.
+    due: Due,
 }
 
 impl LazyInit {
@@ -49,7 +49,7 @@ impl LazyInit {
         Self {
             next: AtomicU32::new(u32::MAX),
             pause: AtomicU32::new(0),
-            due: AtomicU64::new(0),
+            due: Due::never(),
         }
     }
 
@@ -58,7 +58,8 @@ impl LazyInit {
     }
 }
 
-/// The file system is being made ready to be written: begins with the first group.
+/// The file system is being made ready to be written: begins with the first group, when the
+/// background work is woken up.
 pub(crate) fn start(sb: &Sb) {
     if !is_wanted(sb) {
         return;
@@ -66,9 +67,13 @@ pub(crate) fn start(sb: &Sb) {
     let lazy = &sb.info().lazy_init;
     let delay = random_u32().checked_rem(MAX_DELAY).unwrap_or(0);
     lazy.pause.store(0, Relaxed);
-    put_off(lazy, delay);
+    lazy.due.put_off(delay.into());
     lazy.next.store(0, Relaxed);
-    sb.start_background(delay);
+}
+
+/// The file system cannot be written any more.
+pub(crate) fn stop(sb: &Sb) {
+    sb.info().lazy_init.stop();
 }
 
 /// The options have changed: begins, unless that has happened already.
@@ -88,11 +93,6 @@ fn is_wanted(sb: &Sb) -> bool {
         && !info.emergency.is_readonly()
 }
 
-fn put_off(lazy: &LazyInit, ms: u32) {
-    let due = monotonic_ms().saturating_add(ms.into());
-    lazy.due.store(due, Relaxed);
-}
-
 /// A step of the background work: at most one table. The milliseconds to the next step.
 pub(crate) fn step(sb: &Sb) -> Option<u32> {
     let info = sb.info();
@@ -105,14 +105,14 @@ pub(crate) fn step(sb: &Sb) -> Option<u32> {
         lazy.stop();
         return None;
     }
-    let early = lazy.due.load(Relaxed).saturating_sub(monotonic_ms());
+    let early = lazy.due.left();
     if early != 0 {
-        return Some(u32::try_from(early).unwrap_or(u32::MAX));
+        return Some(early);
     }
     // A remount for writing may not have come to its end.
     let write = sb.try_start_write().filter(|_| !sb.is_rdonly());
     let Some(_write) = write else {
-        put_off(lazy, RETRY);
+        lazy.due.put_off(RETRY.into());
         return Some(RETRY);
     };
     let began = monotonic_ms();
@@ -139,7 +139,7 @@ pub(crate) fn step(sb: &Sb) -> Option<u32> {
                 .store(u32::try_from(pause).unwrap_or(u32::MAX).max(1), Relaxed);
         }
         let pause = lazy.pause.load(Relaxed);
-        put_off(lazy, pause);
+        lazy.due.put_off(pause.into());
         return Some(pause);
     }
     lazy.stop();

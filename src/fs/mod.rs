@@ -23,6 +23,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod alloc;
+pub(crate) mod background;
 pub(crate) mod dir;
 mod dir_change;
 mod dir_inline;
@@ -68,6 +69,7 @@ pub(crate) mod symlink;
 pub(crate) mod sysfs;
 pub(crate) mod trim;
 mod truncate;
+pub(crate) mod tunables;
 pub(crate) mod tx;
 pub(crate) mod vec;
 pub(crate) mod verity;

@@ -94,6 +94,8 @@ impl ContextOps for Mount {
             sb.set_rdonly(true);
         }
         check_discard(&sb);
+        // It sees for itself what there is to do.
+        sb.start_background(0);
         sb.show::<sysfs::Surfaces>()?;
         announce(&sb);
         Ok(())
@@ -128,6 +130,7 @@ impl ContextOps for Mount {
         }
         super_write::set_journal_options(sb, &info.options.lock());
         lazy_init::update(sb);
+        sb.start_background(0);
         Ok(())
     }
 }

@@ -491,6 +491,11 @@ impl Options {
         self.max_dir_size_kb
     }
 
+    /// `mb_optimize_scan`.
+    pub(crate) fn optimize_scan(&self) -> bool {
+        self.optimize_scan
+    }
+
     /// The same, but for `discard`.
     pub(crate) fn without_discard(mut self) -> Self {
         self.toggles = self.toggles.without(Toggles::DISCARD);

@@ -2,7 +2,7 @@
 
 //! Superblock operations: statfs, options in /proc/mounts, the last unmount.
 
-use super::{alloc, inode_sync, lazy_init, options, shutdown, super_write, Rext4Fs, Sb, VfsInode};
+use super::{background, inode_sync, options, shutdown, super_write, Rext4Fs, Sb, VfsInode};
 use crate::{
     linux::{
         inode_edit::DirtyFlags,
@@ -98,12 +98,7 @@ impl SuperOps for Super {
     }
 
     fn background(sb: &Sb) -> Option<u32> {
-        let steps = [
-            super_write::record_errors(sb),
-            alloc::discard_step(sb),
-            lazy_init::step(sb),
-        ];
-        steps.into_iter().flatten().min()
+        background::step(sb)
     }
 }
 

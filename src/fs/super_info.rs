@@ -18,6 +18,7 @@ use super::{
     reserved::Reserved,
     super_image::{self, Image},
     super_write::Writing,
+    tunables::Tunables,
     tx::Handle,
     vec,
     xattr_sharing::Sharing,
@@ -104,6 +105,8 @@ pub(crate) struct SuperInfo {
     pub(crate) groups: SetOnce<Groups>,
     /// Orphans, once the file system can be written.
     pub(crate) orphans: SetOnce<Orphans>,
+    /// What sysfs can change.
+    pub(crate) tunables: Tunables,
     /// How far inode tables have been zeroed.
     pub(crate) lazy_init: LazyInit,
     /// What is kept back of it, and for whom.
@@ -286,6 +289,7 @@ impl SuperInfo {
             shape: Shape::new(&geometry),
             groups: SetOnce::new(),
             orphans: SetOnce::new(),
+            tunables: Tunables::new(&geometry, device.is_rotational()),
             lazy_init: LazyInit::idle(),
             reserved: Reserved::new(&geometry, &raw, &options),
             sharing: SetOnce::new(),

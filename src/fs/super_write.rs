@@ -24,7 +24,9 @@ use super::{
     alloc,
     groups::Groups,
     handle::{self, may_write},
-    journal, lazy_init, options, orphan, super_image, tx, xattr_sharing, Sb,
+    journal, lazy_init, options, orphan, super_image,
+    tunables::Number,
+    tx, xattr_sharing, Sb,
 };
 use crate::{
     linux::{
@@ -90,6 +92,7 @@ pub(crate) fn begin(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result
         raw.set_mtime(real_seconds());
     })?;
     lazy_init::start(sb);
+    sb.start_background(0);
     Ok(())
 }
 
@@ -373,7 +376,9 @@ pub(crate) fn remount_ro(sb: &Sb, fc: &FsContext) -> Result {
     }
     sb.sync_filesystem(fc)?;
     sb.pause_background();
+    lazy_init::stop(sb);
     settle(sb);
+    sb.start_background(0);
     Ok(())
 }
 
@@ -455,6 +460,38 @@ pub(crate) fn record_errors(sb: &Sb) -> Option<u32> {
     // If not now, then at the end.
     let _ = result;
     None
+}
+
+/// Writes the superblock with the running transaction when what it says on disk has become too old,
+/// as sysfs says. A step of the background work: the milliseconds to the next look.
+pub(crate) fn refresh_old(sb: &Sb) -> Option<u32> {
+    if !is_writing(sb) || may_write(sb).is_err() {
+        return None;
+    }
+    // Without one nothing is written all the time.
+    sb.journal()?;
+    let info = sb.info();
+    let max_age = info.tunables.get(Number::SbUpdateSec);
+    let (written, kbytes) = info.image.with(|raw| (raw.wtime(), raw.kbytes_written()));
+    let age = real_seconds().saturating_sub(written);
+    let left = u64::from(max_age).saturating_sub(age);
+    if left != 0 {
+        return Some(milliseconds(left));
+    }
+    let now = info.raw.kbytes_written();
+    let now = now.saturating_add(info.image.session_kbytes(sb.device()));
+    if now.saturating_sub(kbytes) > info.tunables.get(Number::SbUpdateKb).into() {
+        let Some(_write) = sb.try_start_write() else {
+            return Some(RETRY);
+        };
+        // If not now, then at the end.
+        let _ = change(sb, |handle| super_image::refresh(sb, handle));
+    }
+    Some(milliseconds(u64::from(max_age).clamp(1, 600)))
+}
+
+fn milliseconds(seconds: u64) -> u32 {
+    u32::try_from(seconds.saturating_mul(1000)).unwrap_or(u32::MAX)
 }
 
 /// Changes the superblock in a transaction of its own.

@@ -9,8 +9,10 @@
 
 use super::{
     errors::{self, first, last},
+    groups::Groups,
     proc,
     statfs::free_counts,
+    tunables::Number,
     Rext4Fs, Sb,
 };
 use crate::linux::{
@@ -19,7 +21,7 @@ use crate::linux::{
     surfaces::{feature, Driver, SuperSurfaces},
     sysfs::{Attribute, Page, Text},
 };
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use kernel::{prelude::*, str::BStr};
 
 /// The files in `features/`. What ext4 lists beside these are ways of writing, and features whose
@@ -34,6 +36,21 @@ pub(crate) const FEATURES: &[Attribute<Driver>] = &[
     #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
     feature(c"blocksize_gt_pagesize"),
 ];
+
+/// A number of [`Tunables`](super::tunables::Tunables).
+macro_rules! tunable {
+    ($name:literal, $number:ident) => {
+        Attribute::rw(
+            $name,
+            |sb, page| number(page, sb.info().tunables.get(Number::$number).into()),
+            |sb, text| {
+                let info = sb.info();
+                let value = small(text)?;
+                info.tunables.set(&info.geometry, Number::$number, value)
+            },
+        )
+    };
+}
 
 /// The largest window of inode table readahead, in blocks.
 const MAX_INODE_READAHEAD: u64 = 1 << 30;
@@ -69,6 +86,48 @@ impl SuperSurfaces for Surfaces {
         Attribute::ro(c"sra_exceeded_retry_limit", |sb, page| {
             let groups = sb.info().groups.as_ref();
             number(page, groups.map_or(0, |g| g.retries_exceeded.load(Relaxed)))
+        }),
+        tunable!(c"inode_goal", InodeGoal),
+        tunable!(c"mb_stats", MbStats),
+        tunable!(c"mb_max_to_scan", MbMaxToScan),
+        tunable!(c"mb_min_to_scan", MbMinToScan),
+        tunable!(c"mb_order2_req", MbOrder2Req),
+        tunable!(c"mb_max_linear_groups", MbMaxLinearGroups),
+        tunable!(c"mb_best_avail_max_trim_order", MbBestAvailMaxTrimOrder),
+        tunable!(c"mb_prefetch", MbPrefetch),
+        tunable!(c"mb_prefetch_limit", MbPrefetchLimit),
+        Attribute::rw(
+            c"last_trim_minblks",
+            |sb, page| {
+                let groups = sb.info().groups.as_ref();
+                number(page, groups.map_or(0, |g| g.last_trim.load(Relaxed)))
+            },
+            |sb, text| {
+                let value = text.number()?;
+                Groups::known(sb)?.last_trim.store(value, Relaxed);
+                Ok(())
+            },
+        ),
+        tunable!(c"sb_update_sec", SbUpdateSec),
+        tunable!(c"sb_update_kb", SbUpdateKb),
+        Attribute::rw(
+            c"err_report_sec",
+            |sb, page| number(page, sb.info().errors.report_every()),
+            |sb, text| sb.info().errors.set_report_every(sb, text.number()?),
+        ),
+        Attribute::rw(
+            c"err_ratelimit_interval_ms",
+            |sb, page| number(page, sb.info().errors.limit.interval.load(Relaxed).into()),
+            |sb, text| positive(text, &sb.info().errors.limit.interval),
+        ),
+        Attribute::rw(
+            c"err_ratelimit_burst",
+            |sb, page| number(page, sb.info().errors.limit.burst.load(Relaxed).into()),
+            |sb, text| positive(text, &sb.info().errors.limit.burst),
+        ),
+        Attribute::ro(c"journal_task", |sb, page| match sb.journal() {
+            Some(journal) => page.print(fmt!("{}\n", journal.task())),
+            None => page.push(b"<none>\n"),
         }),
         Attribute::wo(c"trigger_fs_error", trigger_error),
         Attribute::ro(c"errors_count", |sb, page| {
@@ -134,6 +193,21 @@ fn number(page: &mut Page<'_>, value: u64) -> Result {
 fn text(page: &mut Page<'_>, value: &[u8]) -> Result {
     page.push(value)?;
     page.push(b"\n")
+}
+
+/// A number of 32 bits.
+fn small(text: Text<'_>) -> Result<u32> {
+    u32::try_from(text.number()?).map_err(|_| ERANGE)
+}
+
+/// Takes a number of 31 bits, for one that is an `int` in ext4.
+fn positive(text: Text<'_>, to: &AtomicU32) -> Result {
+    let value = small(text)?;
+    if i32::try_from(value).is_err() {
+        return Err(EINVAL);
+    }
+    to.store(value, Relaxed);
+    Ok(())
 }
 
 /// Takes 0 or a power of two. The option of this name changes as well, as shown and for the next

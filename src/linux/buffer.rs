@@ -345,6 +345,12 @@ impl<'a> Device<'a> {
         }
     }
 
+    /// Whether the device has to move for every access.
+    pub(crate) fn is_rotational(self) -> bool {
+        // SAFETY: the device is open.
+        unsafe { bindings::bdev_is_rotational(self.bdev.as_ptr()) }
+    }
+
     /// Whether the device does anything with discards.
     pub(crate) fn can_discard(self) -> bool {
         // SAFETY: the device is open.

@@ -23,9 +23,11 @@
 #include <linux/part_stat.h>
 #include <linux/percpu_counter.h>
 #include <linux/posix_acl.h>
+#include <linux/proc_fs.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>
+#include <linux/seq_file.h>
 #include <linux/uio.h>
 #include <linux/writeback.h>
 #if IS_ENABLED(CONFIG_KUNIT)
@@ -347,6 +349,21 @@ __rext4_helper void rext4_helper_journal_wait_called_back(journal_t *journal, co
 __rext4_helper int rext4_helper_sync_dirty_buffer_fua(struct buffer_head *bh)
 {
 	return __sync_dirty_buffer(bh, REQ_SYNC | REQ_FUA);
+}
+
+__rext4_helper void *rext4_helper_proc_data_of(const struct seq_file *seq)
+{
+	return pde_data(file_inode(seq->file));
+}
+
+__rext4_helper bool rext4_helper_bdev_is_rotational(struct block_device *bdev)
+{
+	return bdev_rot(bdev);
+}
+
+__rext4_helper int rext4_helper_journal_task_pid(journal_t *journal)
+{
+	return task_pid_vnr(journal->j_task);
 }
 
 __rext4_helper unsigned int rext4_helper_bdev_max_discard_sectors(struct block_device *bdev)

@@ -548,6 +548,7 @@ pub(crate) fn message(level: Level, id: &[u8], args: kernel::fmt::Arguments<'_>)
     let format = match level {
         Level::Err => &kernel::print::format_strings::ERR,
         Level::Warning => &kernel::print::format_strings::WARNING,
+        Level::Notice => &kernel::print::format_strings::NOTICE,
         Level::Info => &kernel::print::format_strings::INFO,
     };
     // SAFETY: a format string of the kernel's, whose two arguments are a NUL-terminated prefix
@@ -562,6 +563,8 @@ pub(crate) enum Level {
     Err,
     /// Something is wrong and work goes on.
     Warning,
+    /// Somebody should know.
+    Notice,
     /// Normal operation.
     Info,
 }

@@ -279,4 +279,124 @@ else
 	skip "discard, no support" "no scsi_debug"
 fi
 
+# --- what proc and sysfs show ---
+
+# shown TYPE OPTIONS FILE...: files of /proc/fs/TYPE/ram0 on a mount of TYPE.
+shown() {
+	local type=$1 options=$2
+	shift 2
+	mount -t "$type" -o "$options" $dev "$MNT" >/dev/null || return 1
+	(cd "/proc/fs/$type/ram0" && tail -n +1 "$@")
+	umount "$MNT"
+}
+
+same() { # NAME OPTIONS FILE...
+	local name=$1 options=$2
+	shift 2
+	shown ext4 "$options" "$@" >"$WORK/shown.c"
+	shown "$FSTYPE" "$options" "$@" >"$WORK/shown.r"
+	if [ -s "$WORK/shown.c" ] && diff "$WORK/shown.c" "$WORK/shown.r" >"$WORK/diff"; then
+		ok "$name"
+	else
+		not_ok "$name" "C ext4 shows something else"
+		head -n 20 "$WORK/diff" | sed 's/^/#   /'
+	fi
+}
+
+# Free space in pieces.
+pieces() {
+	mount -t ext4 $dev "$MNT"
+	for n in $(seq 150); do head -c $((n * 331)) /dev/zero >"$MNT/g$n"; done
+	rm "$MNT"/g*[0369]
+	umount "$MNT"
+}
+make_fs $dev 40M -t ext4 -b 1024
+pieces
+same "mb_groups" "rw" mb_groups mb_stats
+same "mb_groups, read-only" "ro" mb_groups
+make_fs $dev 100M -t ext4 -b 4096 -C 16384 -O bigalloc
+same "mb_groups, bigalloc" "rw" mb_groups
+make_fs $dev 3G -t ext4
+pieces
+same "mb_groups, many" "ro" mb_groups
+equal "mb_groups, in pieces" "$(wc -l <"$WORK/shown.r")" $((24 + 1))
+
+attach "mb_stats, mount" ""
+shows=/proc/fs/$FSTYPE/ram0
+echo 1 >"/sys/fs/$FSTYPE/ram0/mb_stats"
+for n in $(seq 20); do mkdir "$MNT/s$n"; done
+equal "mb_stats" "$(sed -n 's/.*reqs: //p' "$shows/mb_stats")" 20
+equal "mb_stats, hits" "$(sed -n 's/.*\thits: //p' "$shows/mb_stats" | awk '{n += $1} END {print n}')" 20
+check "mb_structs_summary" grep -q 'list_order_13_groups: [1-9]' "$shows/mb_structs_summary"
+check "mb_stats, maps" grep -qE 'buddies_generated: [1-9][0-9]*/24' "$shows/mb_stats"
+umount "$MNT"
+
+# What sysfs has: the same files, modes and numbers, and the same answers to what is written to them.
+attributes() { # TYPE
+	local dir=/sys/fs/$1/ram0 file value now
+	mount -t "$1" $dev "$MNT" >/dev/null
+	# shellcheck disable=SC2046
+	(cd "$dir" && stat -c '%n %a' $(cat "$WORK/names"))
+	while read -r file; do
+		[ "$file" != trigger_fs_error ] || continue
+		now=$(<"$dir/$file")
+		case $file in
+		*_kbytes | journal_task) [[ $now =~ ^[0-9]+$ ]] && now=number ;;
+		esac
+		echo "$file $now"
+		[ -w "$dir/$file" ] && [ "$(stat -c %a "$dir/$file")" = 644 ] || continue
+		for value in 64 0x20 0 70000 -1 x 4294967296; do
+			if { echo "$value" >"$dir/$file"; } 2>"$WORK/err"; then
+				echo "$file $value: $(<"$dir/$file")"
+			else
+				now=$(<"$WORK/err")
+				echo "$file $value: ${now##*: } $(<"$dir/$file")"
+			fi
+		done
+	done <"$WORK/names"
+	umount "$MNT"
+}
+make_fs $dev 64M -t ext4
+mount -t "$FSTYPE" $dev "$MNT"
+(cd "/sys/fs/$FSTYPE/ram0" && ls) >"$WORK/names"
+umount "$MNT"
+mount -t ext4 $dev "$MNT"
+(cd /sys/fs/ext4/ram0 && ls) >"$WORK/names.c"
+umount "$MNT"
+equal "sysfs, only here" "$(comm -23 "$WORK/names" "$WORK/names.c")" ""
+equal "sysfs, only there" "$(comm -13 "$WORK/names" "$WORK/names.c" | tr '\n' ' ')" \
+	"extent_max_zeroout_kb max_writeback_mb_bump mb_group_prealloc mb_stream_req msg_count msg_ratelimit_burst msg_ratelimit_interval_ms warning_ratelimit_burst warning_ratelimit_interval_ms "
+# C ext4 counts the interval in jiffies, whatever its name says, and shows the old number of seconds when
+# reminders have been turned off.
+attributes ext4 | sed 's/^\(err_ratelimit_interval_ms\) 1250$/\1 5000/; s/^\(err_report_sec 0:\) 32$/\1 0/' >"$WORK/attributes.c"
+attributes "$FSTYPE" >"$WORK/attributes.r"
+if diff "$WORK/attributes.c" "$WORK/attributes.r" >"$WORK/diff"; then
+	ok "sysfs, same"
+else
+	not_ok "sysfs, same" "C ext4 differs"
+	sed 's/^/#   /' "$WORK/diff"
+fi
+
+# The inode to begin with.
+attach "inode_goal, mount" ""
+echo 8200 >"/sys/fs/$FSTYPE/ram0/inode_goal"
+mkdir "$MNT/goal"
+: >"$MNT/goal/next"
+equal "inode_goal" "$(stat -c %i "$MNT/goal" "$MNT/goal/next" | tr '\n' ' ')" "8200 8201 "
+echo 0 >"/sys/fs/$FSTYPE/ram0/inode_goal"
+: >"$MNT/first"
+check "inode_goal, none" test "$(stat -c %i "$MNT/first")" -lt 20
+umount "$MNT"
+clean "inode_goal, clean"
+
+# Reminders of errors.
+attach "reminder, mount" "errors=continue"
+echo hello >"/sys/fs/$FSTYPE/ram0/trigger_fs_error"
+log_mark
+echo 1 >"/sys/fs/$FSTYPE/ram0/err_report_sec"
+sleep 2.5
+logged "reminder" 'error count since last fsck: 1'
+logged "reminder, first" 'initial error at time [0-9]+: trigger_fs_error:0'
+umount "$MNT"
+
 finish

@@ -50,11 +50,13 @@ mod node;
 pub mod orlov;
 pub mod runs;
 pub mod search;
+pub mod summary;
 
 pub use index::GroupIndex;
 pub use map::GroupMap;
 pub use runs::RunTree;
 pub use search::Search;
+pub use summary::Summary;
 
 use crate::ondisk::{FsBlock, Geometry, Group};
 

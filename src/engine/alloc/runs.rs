@@ -158,6 +158,17 @@ impl<S: Deref<Target = [u64]>> RunTree<S> {
         None
     }
 
+    /// All free runs, in order.
+    pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+        let mut from = 0;
+        core::iter::from_fn(move || {
+            let start = self.find(from, 1)?.start;
+            let run = Run::new(start, self.run_at(start, u32::MAX));
+            from = run.end();
+            Some(run)
+        })
+    }
+
     /// The first free run of `len` below a node whose longest run is that long, and whose first
     /// run is not unless it is inside.
     fn descend(&self, mut index: u32, mut start: u32, mut len: u32, want: u32) -> Option<Run> {

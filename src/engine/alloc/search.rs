@@ -36,6 +36,23 @@ pub struct Try {
     pub group: Group,
     /// For what.
     pub want: Want,
+    /// How far the search has come.
+    pub round: Round,
+}
+
+/// The rounds of a search, as statistics tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// Exactly at the goal.
+    Goal,
+    /// With the whole length.
+    Whole,
+    /// With less, but more than the least.
+    Part,
+    /// With the least that is of use.
+    Least,
+    /// Through all groups, whatever the index says.
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +204,13 @@ impl Search {
         } else {
             0
         };
+        let round = match self.stage {
+            _ if exact => Round::Goal,
+            Stage::Rest(_) => Round::All,
+            _ if min == self.len => Round::Whole,
+            _ if min > self.min => Round::Part,
+            _ => Round::Least,
+        };
         Try {
             group: Group::new(group),
             want: Want {
@@ -195,6 +219,7 @@ impl Search {
                 min,
                 exact,
             },
+            round,
         }
     }
 }

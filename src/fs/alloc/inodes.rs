@@ -15,7 +15,7 @@ use crate::{
         inode_bits::find_free_inode,
         orlov::{self, GroupStats, Parent},
     },
-    fs::{fault::Fault, groups::Locked, tx::Handle, Sb},
+    fs::{fault::Fault, groups::Locked, tunables::Number, tx::Handle, Sb},
     linux::buffer::{Buffer, Verified},
     ondisk::{
         bitmap,
@@ -39,7 +39,13 @@ pub(crate) fn take_inode(
     let groups = groups(sb)?;
     let geo = &sb.info().geometry;
     let totals = groups.totals();
-    let mut next = if is_dir {
+    // An administrator's wish comes first.
+    let wish = geo.check_ino(sb.info().tunables.get(Number::InodeGoal));
+    let wish = wish.map(|ino| geo.inode_location(ino));
+    let mut from = wish.map_or(0, |wish| wish.index);
+    let mut next = if let Some(wish) = wish {
+        Some(wish.group)
+    } else if is_dir {
         orlov::place_directory(geo, groups, &totals, parent, hash)
     } else {
         orlov::place_file(geo, groups, &totals, parent)
@@ -52,7 +58,7 @@ pub(crate) fn take_inode(
         };
         if groups.free_inodes(number) != 0 {
             let mut locked = groups.lock(number).ok_or(EUCLEAN)?;
-            match take_from(sb, handle, &mut locked, is_dir) {
+            match take_from(sb, handle, &mut locked, is_dir, from) {
                 Ok(Found::Inode(ino)) => return Ok(ino),
                 Ok(Found::None) => {}
                 Ok(Found::BeingZeroed) => {
@@ -72,6 +78,7 @@ pub(crate) fn take_inode(
                 }
             }
         }
+        from = 0;
         next = orlov::next_group(geo, groups, number);
     }
     Err(failed.unwrap_or(ENOSPC.into()))
@@ -87,29 +94,35 @@ enum Found {
     BeingZeroed,
 }
 
-/// Takes an inode of a group.
+/// Takes an inode of a group, at `from` or behind it.
 fn take_from(
     sb: &Sb,
     handle: &Handle<'_>,
     locked: &mut Locked<'_>,
     is_dir: bool,
+    from: u32,
 ) -> Result<Found, Fault> {
     if !locked.trusts_inodes() {
         return Ok(Found::None);
     }
     let geo = &sb.info().geometry;
     let number = locked.number;
+    // Whether free ones may have been passed over.
+    let passed;
     let desc = locked.read_desc(sb)?;
     let (index, bitmap) = {
         let desc = locked.desc(geo, &desc)?;
         let bitmap = locked.inode_bitmap(sb, &desc)?;
         let bytes = bitmap.as_deref().unwrap_or(&[]);
-        let from = locked.state.first_inode;
-        let found = find_free_inode(geo, number, &desc, bytes, from);
+        let first = locked.state.first_inode;
+        let found = find_free_inode(geo, number, &desc, bytes, from.max(first));
         let Some(index) = found else {
-            locked.state.first_inode = geo.inodes_per_group().get();
+            if from <= first {
+                locked.state.first_inode = geo.inodes_per_group().get();
+            }
             return Ok(Found::None);
         };
+        passed = from > first;
         if locked.state.zeroing && !was_used(geo, &desc, index) {
             return Ok(Found::BeingZeroed);
         }
@@ -121,7 +134,9 @@ fn take_from(
         alone = is_alone(geo, buffers.bitmap, index);
         buffers.take_inode(index, is_dir)
     })?;
-    locked.state.first_inode = index.saturating_add(1);
+    if !passed {
+        locked.state.first_inode = index.saturating_add(1);
+    }
     locked.count_inode(is_dir, true);
     if alone {
         // Its block has nothing that anybody needs. If this fails it is read like any other.

@@ -73,6 +73,12 @@ impl<O: Owner> LoadedJournal<'_, O> {
         up.checked_div(per_block).unwrap_or(revokes)
     }
 
+    /// The number of the thread that commits, as the calling task knows it.
+    pub(crate) fn task(&self) -> i32 {
+        // SAFETY: by the type invariant of `Raw`; a loaded journal has its thread.
+        unsafe { bindings::journal_task_pid(self.as_raw()) }
+    }
+
     /// Commits everything that has been done so far, and waits for it.
     ///
     /// Errors: EIO when the journal has been given up.

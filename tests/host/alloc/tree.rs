@@ -5,8 +5,11 @@
 use proptest::prelude::*;
 
 use rext4::engine::alloc::runs::{storage_len, RunTree, MAX_BITS};
+use rext4::engine::alloc::summary::{Summary, ORDERS};
 use rext4::engine::alloc::Run;
 use rext4::ondisk::group::GroupError;
+
+use crate::images::Random;
 
 /// What the tree must say, the slow way; `true` is in use.
 struct Model(Vec<bool>);
@@ -213,4 +216,63 @@ fn a_bitmap_that_is_short_has_nothing_free_behind_its_end() {
     let mut tree = tree(1024);
     tree.load(&[0; 70]);
     assert_eq!((tree.free(), tree.longest()), (512, 512));
+}
+
+/// Buddies as they are defined: the largest aligned powers of two that are free.
+fn buddies(free: &[bool], max_order: u32) -> [u32; ORDERS] {
+    let mut buddies = [0; ORDERS];
+    let whole = |at: usize, order: u32| {
+        let len = 1usize << order;
+        at % len == 0
+            && free
+                .get(at..at + len)
+                .is_some_and(|run| run.iter().all(|f| *f))
+    };
+    let mut at = 0;
+    while at < free.len() {
+        match (0..=max_order).rev().find(|order| whole(at, *order)) {
+            Some(order) => {
+                buddies[order as usize] += 1;
+                at += 1 << order;
+            }
+            None => at += 1,
+        }
+    }
+    buddies
+}
+
+#[test]
+fn summaries() {
+    let mut random = Random(77);
+    for round in 0..200u32 {
+        let bits = 1 + random.below(4000);
+        let mut tree = RunTree::new(vec![0; storage_len(bits)], bits).unwrap();
+        tree.clear();
+        let mut free = vec![true; bits as usize];
+        for _ in 0..random.below(1 + round) {
+            let start = random.below(bits);
+            let run = Run::new(start, 1 + random.below(bits - start).min(random.below(300)));
+            tree.mark(run);
+            free[start as usize..run.end() as usize].fill(false);
+        }
+        let summary = Summary::of(&tree, 10);
+        let runs: Vec<Run> = tree.runs().collect();
+        let mut expected = vec![false; bits as usize];
+        for run in &runs {
+            expected[run.start as usize..run.end() as usize].fill(true);
+        }
+        assert_eq!(expected, free);
+        assert!(runs.windows(2).all(|w| w[0].end() < w[1].start));
+        assert_eq!(summary.free, free.iter().filter(|f| **f).count() as u32);
+        assert_eq!(summary.fragments, runs.len() as u32);
+        assert_eq!(
+            summary.first_free,
+            free.iter().position(|f| *f).map(|n| n as u32)
+        );
+        assert_eq!(summary.buddies, buddies(&free, 11));
+        assert_eq!(summary.largest().is_some(), summary.free != 0);
+    }
+    let full = RunTree::new(vec![0; storage_len(64)], 64).unwrap();
+    let summary = Summary::of(&full, 12);
+    assert_eq!((summary.largest(), summary.average(12)), (None, None));
 }
