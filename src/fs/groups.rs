@@ -562,11 +562,19 @@ impl Locked<'_> {
     }
 
     /// Clusters have been taken in memory, and somebody counts on them.
+    #[allow(
+        dead_code,
+        reason = "for clusters in flight, of contents that are to come"
+    )]
     pub(crate) fn promise(&self, n: u32) {
         self.groups.promised.add(n.into());
     }
 
     /// Clusters that were promised are in use on disk, or are not needed any more.
+    #[allow(
+        dead_code,
+        reason = "for clusters in flight, of contents that are to come"
+    )]
     pub(crate) fn keep_promise(&self, n: u32) {
         self.groups.promised.sub(n.into());
     }
