@@ -5,14 +5,16 @@
 //! FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FIEMAP, FIBMAP and others come through operations
 //! of their own; here are those that only the file system can answer.
 
-use super::{
-    handle, inode::MapKind, inode_write, map, shutdown, super_image, super_write, trim, Rext4Fs,
-};
+use super::{handle, inode::MapKind, inode_write, map, shutdown, super_copies, trim, Rext4Fs};
 use crate::{
     engine::credits::Op,
     linux::{
         capability, file::UserArg, inode_edit::InodeEdit as _, ioctl as nr, jbd2::NoHandle,
         open_file::OpenFile,
+    },
+    ondisk::{
+        features::{Compat, Incompat, RoCompat},
+        superblock::Superblock,
     },
 };
 use kernel::prelude::*;
@@ -46,7 +48,7 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
             });
             arg.write(&label)
         }
-        nr::EXT4_IOC_GETFSUUID => uuid(info.geometry.uuid(), arg),
+        nr::EXT4_IOC_GETFSUUID => uuid(&info.image.with(|raw| *raw.uuid()), arg),
         nr::FS_IOC_SETVERSION
         | nr::EXT4_IOC_SETVERSION
         | nr::FS_IOC32_SETVERSION
@@ -64,13 +66,12 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
         }
         nr::FS_IOC_SETFSLABEL => set_label(file, arg),
         nr::FITRIM => fitrim(file, arg),
-        nr::EXT4_IOC_SETFSUUID => Err(EROFS),
+        nr::EXT4_IOC_SETFSUUID => set_uuid(file, arg),
         _ => Err(ENOTTY),
     }
 }
 
-/// FS_IOC_SETFSLABEL. The copies of the superblock in other groups keep the old label, until a tool
-/// writes them: they are read when the first one is lost.
+/// FS_IOC_SETFSLABEL, of the superblock and its copies.
 ///
 /// Errors: EFAULT; EINVAL for a label of more than 16 bytes; EROFS and EIO.
 fn set_label(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
@@ -79,10 +80,35 @@ fn set_label(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
     let len = label.iter().position(|b| *b == 0).ok_or(EINVAL)?;
     let label = label.get(..len).unwrap_or(&[]);
     let _write = file.want_write()?;
-    let sb = file.inode().super_block();
-    super_write::change(sb, |handle| {
-        super_image::edit(sb, handle, |raw| raw.set_volume_name(label))
+    super_copies::change(file.inode().super_block(), |raw| {
+        // It is not too long.
+        let _ = raw.set_volume_name(label);
     })?;
+    Ok(0)
+}
+
+/// EXT4_IOC_SETFSUUID, of the superblock and its copies.
+///
+/// Errors: EOPNOTSUPP where something depends on the UUID; EFAULT; EINVAL for any other length than
+/// 16, and for flags; EROFS and EIO.
+fn set_uuid(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
+    let sb = file.inode().super_block();
+    let features = sb.info().image.with(Superblock::features);
+    let sums = features.has(RoCompat::GDT_CSUM) || features.has(RoCompat::METADATA_CSUM);
+    if sums && !features.has(Incompat::CSUM_SEED) || features.has(Compat::STABLE_INODES) {
+        return Err(EOPNOTSUPP);
+    }
+    let mut head = [0u8; 8];
+    arg.read(&mut head)?;
+    let [a, b, c, d, flags @ ..] = head;
+    if u32::from_ne_bytes([a, b, c, d]) != nr::UUID_LEN || flags != [0; 4] {
+        return Err(EINVAL);
+    }
+    let mut all = [0u8; 24];
+    arg.read(&mut all)?;
+    let uuid = all.last_chunk().ok_or(EINVAL)?;
+    let _write = file.want_write()?;
+    super_copies::change(sb, |raw| raw.set_uuid(uuid))?;
     Ok(0)
 }
 

@@ -62,6 +62,7 @@ mod set_size_inline;
 pub(crate) mod setattr;
 pub(crate) mod shutdown;
 pub(crate) mod statfs;
+mod super_copies;
 pub(crate) mod super_image;
 pub(crate) mod super_info;
 pub(crate) mod super_write;

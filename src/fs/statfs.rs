@@ -48,7 +48,7 @@ impl SuperOps for Super {
             blocks_available: blocks_free.saturating_sub(kept),
             files: geo.inodes_count().into(),
             files_free: free.inodes,
-            fsid: fsid(geo.uuid()),
+            fsid: info.image.with(|raw| fsid(raw.uuid())),
         });
         Ok(())
     }

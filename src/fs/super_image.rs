@@ -41,6 +41,8 @@ pub(crate) struct Image {
     state: Pin<KBox<Mutex<State>>>,
     /// The path of a mount has been stored, or tried to be, since mounting.
     path_taken: AtomicBool,
+    /// Held by who changes the superblock's copies as well.
+    pub(super) copies: Pin<KBox<Mutex<()>>>,
 }
 
 struct State {
@@ -66,12 +68,18 @@ impl Image {
             written_before: device.sectors_written(),
             state: KBox::pin_init(new_mutex!(state), GFP_KERNEL)?,
             path_taken: AtomicBool::new(false),
+            copies: KBox::pin_init(new_mutex!(()), GFP_KERNEL)?,
         })
     }
 
     /// Calls `f` with the superblock as it is now. `f` must not sleep for long.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&Superblock) -> R) -> R {
         f(&self.state.lock().raw)
+    }
+
+    /// The block that the superblock is in, and its offset there.
+    pub(super) fn place(&self) -> (u64, usize) {
+        (self.block, self.offset as usize)
     }
 
     /// KiB written to the device since mounting.

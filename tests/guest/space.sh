@@ -399,4 +399,50 @@ logged "reminder" 'error count since last fsck: 1'
 logged "reminder, first" 'initial error at time [0-9]+: trigger_fs_error:0'
 umount "$MNT"
 
+# --- label and UUID ---
+
+# names: label and UUID of every superblock on the device.
+names() {
+	local copy
+	for copy in "" $(dumpe2fs $dev 2>/dev/null | sed -n 's/.*Backup superblock at \([0-9]*\),.*/\1/p'); do
+		dumpe2fs -h ${copy:+-o superblock=$copy -o blocksize=1024} $dev 2>/dev/null |
+			sed -n 's/^Filesystem volume name: *//p; s/^Filesystem UUID: *//p' | tr '\n' ' '
+		echo
+	done | sort | uniq -c | awk '{$1 = $1; print}'
+}
+naming() { # NAME OPTIONS MKFS...
+	local name="naming, $1" options=$2 uuid=01020304-0506-0708-090a-0b0c0d0e0f10
+	shift 2
+	make_fs $dev 40M -t ext4 -b 1024 -g 1024 "$@"
+	attach "$name, mount" "$options" || return
+	check "$name, label" fsprobe label "$MNT" "sixteen bytes..."
+	check "$name, uuid" fsprobe setuuid "$MNT"
+	equal "$name, fsid" "$(stat -f -c %i "$MNT")" 808080818080808
+	sync -f "$MNT"
+	umount "$MNT"
+	equal "$name, all copies" "$(names)" "$(($(dumpe2fs $dev 2>/dev/null | grep -c 'Backup superblock') + 1)) sixteen bytes... $uuid"
+	clean "$name, clean"
+}
+naming "default" ""
+naming "all groups" "" -O ^sparse_super,^resize_inode
+naming "two" "" -O sparse_super2,^resize_inode
+naming "no journal" "" -O ^has_journal
+naming "by a copy" "sb=8193" -g 8192
+
+# A copy that is damaged stays as it is; the others are changed.
+make_fs $dev 40M -t ext4 -b 1024 -g 1024
+dd if=/dev/zero of=$dev bs=1024 seek=3073 count=1 conv=notrunc status=none
+attach "naming, damage, mount" ""
+check "naming, damage, label" fsprobe label "$MNT" changed
+logged "naming, damage" 'backup superblock 3073: '
+sync -f "$MNT"
+umount "$MNT"
+equal "naming, damage, others" "$(names | grep -c changed)" 1
+
+# Where checksums begin with the UUID it cannot be changed.
+make_fs $dev 40M -t ext4 -O ^metadata_csum_seed
+attach "naming, seed, mount" ""
+check "naming, seed" bash -c '! fsprobe setuuid "$MNT" 2>"$WORK/err" && grep -q "not supported" "$WORK/err"'
+umount "$MNT"
+
 finish

@@ -287,6 +287,25 @@ static int options(const char *type, const char *dev, const char *dir)
 	return 0;
 }
 
+/* Sets the UUID to 01020304-0506-0708-090a-0b0c0d0e0f10. */
+static int set_uuid(const char *dir)
+{
+	struct {
+		uint32_t len, flags;
+		uint8_t uuid[16];
+	} arg = { 16, 0, { 0 } };
+	int fd = open(dir, O_RDONLY | O_DIRECTORY);
+
+	for (int i = 0; i < 16; i++)
+		arg.uuid[i] = i + 1;
+	if (fd < 0 || ioctl(fd, _IOW('f', 44, uint32_t[2]), &arg)) {
+		perror("setuuid");
+		return 1;
+	}
+	close(fd);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 5 && !strcmp(argv[1], "options"))
@@ -299,9 +318,11 @@ int main(int argc, char **argv)
 		return label_fs(argv[2], argv[3]);
 	if (argc == 4 && !strcmp(argv[1], "shutdown"))
 		return shutdown_fs(argv[2], argv[3]);
+	if (argc == 3 && !strcmp(argv[1], "setuuid"))
+		return set_uuid(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "atime"))
 		return atime(argv[2]);
-	fputs("usage: fsprobe ways FILE | readonly DIR FILE | shutdown DIR FLAGS | label DIR NAME | atime FILE\n"
+	fputs("usage: fsprobe ways FILE | readonly DIR FILE | shutdown DIR FLAGS | label DIR NAME | setuuid DIR | atime FILE\n"
 	      "       fsprobe options TYPE DEVICE DIR <options, one set per line\n", stderr);
 	return 2;
 }

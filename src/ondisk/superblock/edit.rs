@@ -140,6 +140,12 @@ impl Superblock {
         fits
     }
 
+    /// The UUID. Whatever has been derived from the old one (checksums, without `metadata_csum_seed`)
+    /// does not fit the new one.
+    pub fn set_uuid(&mut self, uuid: &[u8; 16]) {
+        self.uuid = *uuid;
+    }
+
     /// Blocks reserved for one user and one group. Returns whether the number can be stored: it
     /// needs `64bit` above 32 bits.
     #[must_use]
