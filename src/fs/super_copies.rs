@@ -13,6 +13,7 @@ use super::{
     handle,
     super_image::{self, Image},
     tx::Handle,
+    vec::filled,
     Sb,
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
 use kernel::prelude::*;
 
 /// Copies that are changed in the transaction.
-const JOURNALLED: usize = 2;
+const JOURNALLED: u32 = 2;
 
 /// Applies `f` to the superblock and all its copies.
 ///
@@ -37,19 +38,25 @@ pub(crate) fn change(sb: &Sb, f: impl Fn(&mut Superblock)) -> Result {
     let mut copies = copies(sb, &info.image);
     {
         let mut outside = NoHandle::here()?;
-        let credits = u32::try_from(JOURNALLED)?.saturating_add(1);
-        let handle = handle::begin_blocks(sb, &mut outside, credits)?;
+        let handle = handle::begin_blocks(sb, &mut outside, JOURNALLED.saturating_add(1))?;
         let changed = super_image::edit(sb, &handle, |raw| {
             f(raw);
             true
         });
         let changed = changed.and_then(|()| {
-            let mut first = copies.by_ref().take(JOURNALLED);
-            first.try_for_each(|(block, offset)| in_handle(sb, &handle, block, offset, &f))
+            for _ in 0..JOURNALLED {
+                if let Some((block, offset)) = copies.next() {
+                    in_handle(sb, &handle, block, offset, &f)?;
+                }
+            }
+            Ok(())
         });
         handle.stop().and(changed)?;
     }
-    copies.try_for_each(|(block, offset)| at_once(sb, block, offset, &f))
+    for (block, offset) in copies {
+        at_once(sb, block, offset, &f)?;
+    }
+    Ok(())
 }
 
 /// Where the copies are: their blocks, and the offset in them. If the file system has been mounted
@@ -99,9 +106,10 @@ fn in_handle(
 
 fn at_once(sb: &Sb, block: u64, offset: usize, f: impl Fn(&mut Superblock)) -> Result {
     let mut buffer = sb.device().read(block)?;
-    let mut copy = KVec::with_capacity(superblock::SIZE, GFP_KERNEL)?;
-    let bytes = buffer.get(offset..).unwrap_or(&[]);
-    copy.extend_from_slice(bytes.get(..superblock::SIZE).ok_or(EINVAL)?, GFP_KERNEL)?;
+    let mut copy = filled(0u8, superblock::SIZE)?;
+    for (to, from) in copy.iter_mut().zip(buffer.get(offset..).unwrap_or(&[])) {
+        *to = *from;
+    }
     if apply(sb, block, &mut copy, f) {
         buffer.write_through(offset, &copy)?;
     }
