@@ -134,6 +134,14 @@ pub(crate) fn open(sb: &Sb, keep: impl FnOnce(tx::Log<'_>) -> Result) -> Result 
         wide: info.geometry.has(Incompat::BIT64),
         async_commit: info.has(Toggles::ASYNC_COMMIT),
     };
+    if v3 && features.async_commit {
+        // jbd2's replay gives up at a block that is not the one the transaction was committed with.
+        message(
+            Level::Warning,
+            sb.id(),
+            fmt!("journal_async_commit with metadata_csum: a power cut may leave a journal that is refused\n"),
+        );
+    }
     journal.set_features(features).inspect_err(|_| {
         error(sb, fmt!("Failed to set journal checksum feature set"));
     })?;

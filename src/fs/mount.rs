@@ -113,7 +113,7 @@ impl ContextOps for Mount {
         } else {
             sb.is_rdonly()
         };
-        let before = info.options.lock().clone();
+        let (before, was_rdonly) = (info.options.lock().clone(), sb.is_rdonly());
         if new.has(Toggles::ABORT) && !before.has(Toggles::ABORT) {
             errors::abort(sb);
         }
@@ -131,6 +131,16 @@ impl ContextOps for Mount {
         super_write::set_journal_options(sb, &info.options.lock());
         lazy_init::update(sb);
         sb.start_background(0);
+        let now = match (was_rdonly, rdonly) {
+            (true, false) => " r/w",
+            (false, true) => " ro",
+            _ => "",
+        };
+        message(
+            Level::Info,
+            sb.id(),
+            fmt!("re-mounted {}{}.\n", Uuid(info.geometry.uuid()), now),
+        );
         Ok(())
     }
 }

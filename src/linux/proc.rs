@@ -213,7 +213,9 @@ impl<F: FileSystem> Entries<F> {
     /// # Safety
     ///
     /// For the operations only, whose file exists during a call.
-    unsafe fn of<'a>(seq: *mut kernel::bindings::seq_file) -> Option<(&'a SuperBlock<F>, Functions<F>)> {
+    unsafe fn of<'a>(
+        seq: *mut kernel::bindings::seq_file,
+    ) -> Option<(&'a SuperBlock<F>, Functions<F>)> {
         // SAFETY: `proc_create_seq_private` was given a `Target<F>`, see `show` above.
         unsafe {
             let target = &*bindings::proc_data_of(seq.cast()).cast::<Target<F>>();
