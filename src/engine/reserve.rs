@@ -14,6 +14,72 @@
 use crate::ondisk::features::Incompat;
 use crate::ondisk::Geometry;
 
+/// Clusters that are promised to data which has no place yet.
+///
+/// A promise is a number in a counter, so whoever has one of these has to hand it on: to blocks in
+/// flight that take its place, to a range of a file that keeps count of its own, or back.
+#[must_use = "to be handed on or released"]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reservation(u64);
+
+impl Reservation {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+
+    /// What has been promised before and is accounted for elsewhere: for whoever keeps count of it,
+    /// in clusters.
+    #[inline]
+    pub const fn of(clusters: u64) -> Self {
+        Self(clusters)
+    }
+
+    /// How much it is.
+    #[inline]
+    pub const fn clusters(&self) -> u64 {
+        self.0
+    }
+
+    /// Hands it on to somebody who keeps count, in clusters.
+    #[inline]
+    pub const fn into_clusters(self) -> u64 {
+        self.0
+    }
+
+    /// Both together.
+    #[inline]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// Up to `clusters` of it, and the rest.
+    #[inline]
+    pub fn split(self, clusters: u64) -> (Self, Self) {
+        let part = self.0.min(clusters);
+        (Self(part), Self(self.0.saturating_sub(part)))
+    }
+}
+
+/// What writers are to do when promises come to be much of what is free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shortage {
+    /// To have data written back, which shows how much of what is promised is needed.
+    pub write_back: bool,
+    /// To find places at once, not to ask for promises.
+    pub at_once: bool,
+}
+
+/// How short space is, by approximate counts as [`may_take`]'s, each of which may be wrong by up to
+/// `error` clusters. C ext4 changes its ways at the same points.
+#[inline]
+pub fn shortage(free: u64, dirty: u64, error: u64) -> Shortage {
+    let most = free.saturating_mul(2);
+    Shortage {
+        write_back: dirty != 0 && free < dirty.saturating_mul(2),
+        at_once: most < dirty.saturating_mul(3)
+            || free < dirty.saturating_add(error.saturating_mul(4)),
+    }
+}
+
 /// The parts of the free space that are set aside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -104,6 +170,29 @@ mod tests {
         assert!(may_take(177, 100, LIMITS, 7, false, never));
         assert!(may_take(107, 100, LIMITS, 7, true, never));
         assert!(!may_take(126, 100, LIMITS, 7, false, never));
+    }
+
+    #[test]
+    fn short_of_space() {
+        let short = |free, dirty| {
+            let found = shortage(free, dirty, 8);
+            (found.write_back, found.at_once)
+        };
+        assert_eq!(short(1000, 0), (false, false));
+        assert_eq!(short(31, 0), (false, true));
+        assert_eq!(short(1000, 500), (false, false));
+        assert_eq!(short(999, 500), (true, false));
+        assert_eq!(short(1000, 667), (true, true));
+        assert_eq!(short(u64::MAX, 5), (false, false));
+    }
+
+    #[test]
+    fn promises_are_split_and_joined() {
+        let (a, b) = Reservation::of(10).split(7);
+        assert_eq!((a.clusters(), b.clusters()), (7, 3));
+        let (c, none) = b.split(5);
+        assert_eq!(none, Reservation::NONE);
+        assert_eq!(a.and(c).and(none).into_clusters(), 10);
     }
 
     #[test]

@@ -94,15 +94,13 @@ pub fn is_small(size: u64, end: u64, threshold: u32, closed: bool) -> bool {
     closed && size.max(end) <= threshold.into()
 }
 
-/// The group in which the pool of CPU `cpu` of `cpus` begins: spread evenly, at the beginning of
-/// the contents of a flex group.
-pub fn pool_group(geo: &Geometry, cpu: u32, cpus: u32) -> Group {
-    let share = u64::from(cpu).saturating_mul(geo.groups_count().into());
-    let group = share.checked_div(cpus.into()).unwrap_or(0);
-    let last = geo.groups_count().saturating_sub(1);
-    let group = u32::try_from(group).map_or(last, |group| group.min(last));
-    let home = home(geo, Group::new(group), true, 0);
-    geo.block_location(home).0
+/// How many groups there are whose blocks indirect blocks can name, which have 32 bits for that.
+#[inline]
+pub fn indirect_groups(geo: &Geometry) -> u32 {
+    let end = u64::from(u32::MAX).saturating_sub(geo.first_data_block().into());
+    let groups = end.checked_div(geo.blocks_per_group().get().into());
+    let groups = groups.and_then(|groups| u32::try_from(groups).ok());
+    geo.groups_count().min(groups.unwrap_or(0).max(1))
 }
 
 /// The groups of the flex group that `group` is in: the group alone without `flex_bg`.

@@ -110,6 +110,16 @@ impl<S: DerefMut<Target = [u64]>> GroupMap<S> {
         Ok(())
     }
 
+    /// Clusters that were settled have been cleared in the bitmap on disk, in the transaction that
+    /// had set them: they are in flight as before.
+    ///
+    /// Errors: as [`free`](Self::free).
+    pub fn unsettle(&mut self, run: Run) -> Result<(), GroupError> {
+        self.check_used(run)?;
+        self.in_flight = self.in_flight.saturating_add(run.len);
+        Ok(())
+    }
+
     /// Clusters in flight are free again: the write failed, or did not need them.
     ///
     /// Errors: as [`settle`](Self::settle).

@@ -11,7 +11,7 @@
 //!   changed without a lock, so that a search finds a group without walking them all.
 //!
 //! [`Search`] is the policy, which groups to try in which order for which length; [`goal`] says
-//! where a file's blocks should go; [`orlov`] where an inode should. [`disk`] makes the change in
+//! where a file's blocks should go, [`window`] how many are kept for it behind those that it gets; [`orlov`] where an inode should. [`disk`] makes the change in
 //! a group's bitmap and descriptor once it goes into a transaction.
 //!
 //! # Clusters in use
@@ -51,6 +51,7 @@ pub mod orlov;
 pub mod runs;
 pub mod search;
 pub mod summary;
+pub mod window;
 
 pub use index::GroupIndex;
 pub use map::GroupMap;

@@ -113,6 +113,18 @@ impl Search {
         }
     }
 
+    /// Looks into the first `groups` groups only.
+    pub fn among(mut self, groups: u32) -> Self {
+        self.groups = self.groups.min(groups);
+        if self.goal_group >= self.groups {
+            self.stage = Stage::Start;
+            (self.goal_group, self.goal_cluster) = (0, 0);
+            self.flex = (0, 1);
+        }
+        self.flex.1 = self.flex.1.min(self.groups);
+        self
+    }
+
     /// The next group to try; `None` if there is no space. Each group comes at most once for each
     /// length, and there are at most 32 lengths.
     pub fn next<S>(&mut self, index: &GroupIndex<S>) -> Option<Try>
@@ -127,6 +139,7 @@ impl Search {
                         return Some(self.attempt(self.goal_group, self.min, true));
                     }
                 }
+                Stage::Start if self.groups == 0 => self.stage = Stage::Done,
                 Stage::Start => self.begin(index.max()),
                 Stage::Leg(leg) => {
                     let (from, end) = self.groups_of(leg);
@@ -190,7 +203,7 @@ impl Search {
     fn groups_of(&self, leg: u8) -> (u32, u32) {
         let behind = self.goal_group.saturating_add(1);
         match leg {
-            0 => (self.goal_group, behind),
+            0 => (self.goal_group, behind.min(self.groups)),
             1 => (behind, self.flex.1),
             2 => (self.flex.0, self.goal_group),
             3 => (self.flex.1, self.groups),

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use std::sync::OnceLock;
 
 use rext4::engine::alloc::goal::{
-    beside, flex_groups, home, is_small, pool_group, Goal, Neighbour,
+    beside, flex_groups, home, indirect_groups, is_small, Goal, Neighbour,
 };
+use rext4::engine::alloc::window::{plan, Need, LEAST_BYTES};
 use rext4::engine::alloc::{cluster_of, first_block_of, Run, RunTree, Search};
 use rext4::ondisk::{FileBlock, FsBlock, Geometry, Group};
 
@@ -153,6 +154,125 @@ fn nodes_that_are_out_of_date_hide_no_space() {
 }
 
 #[test]
+fn only_the_first_groups() {
+    let geo = geometry(true);
+    let index = crate::index::new(128);
+    for group in [3, 40, 41, 100] {
+        index.set(Group::new(group), 200);
+    }
+    let groups = |goal: u64, among: u32, len: u32| {
+        let mut search = Search::new(geo, Goal::Extend(FsBlock::new(goal)), len, 10).among(among);
+        let mut found = vec![];
+        while let Some(attempt) = search.next(&index) {
+            assert!(attempt.group.get() < among);
+            // A goal that is not among them says nothing.
+            assert!(!attempt.want.exact || goal / 256 < u64::from(among));
+            if !found.contains(&attempt.group.get()) {
+                found.push(attempt.group.get());
+            }
+        }
+        found
+    };
+    assert_eq!(groups(40 * 256 + 5, 128, 10), [40, 41, 100, 3]);
+    assert_eq!(groups(40 * 256 + 5, 41, 10), [40, 3]);
+    assert_eq!(groups(100 * 256 + 5, 41, 10), [3, 40]);
+    assert_eq!(groups(100 * 256 + 5, 1, 10), [0; 0]);
+    assert_eq!(groups(5, 0, 10), [0; 0]);
+    // All blocks of this one have numbers of 32 bits.
+    assert_eq!(indirect_groups(geo), 128);
+}
+
+#[test]
+fn how_much_is_set_aside() {
+    let geo = geometry(true);
+    let free = u64::from(u32::MAX);
+    let need = Need {
+        first: 0,
+        now: 4,
+        soon: 10,
+        hole: u32::MAX,
+        alone: false,
+        size: 0,
+        grows: false,
+    };
+    let len = |need: Need, free: u64| plan(geo, &need, free).len;
+    // A file that does not grow gets what is dirty, as far as a group goes.
+    assert_eq!(len(need, free), 10);
+    assert_eq!(len(Need { soon: 5000, ..need }, free), 256);
+    assert_eq!(len(Need { hole: 6, ..need }, free), 6);
+    let grows = Need {
+        grows: true,
+        ..need
+    };
+    // As much again as it has, at least and at most so much; here a group is less than the most.
+    assert_eq!(len(grows, free), LEAST_BYTES / 1024);
+    assert_eq!(len(Need { size: 100, ..grows }, free), 128);
+    assert_eq!(
+        len(
+            Need {
+                size: 1 << 40,
+                ..grows
+            },
+            free
+        ),
+        256
+    );
+    assert_eq!(
+        len(
+            Need {
+                hole: 20,
+                size: 100,
+                ..grows
+            },
+            free
+        ),
+        20
+    );
+    // No more than a fair part of what is free, but what is dirty.
+    assert_eq!(len(Need { size: 100, ..grows }, 64 * 32), 32);
+    assert_eq!(len(Need { size: 100, ..grows }, 0), 10);
+    assert_eq!(
+        len(
+            Need {
+                now: 300,
+                soon: 1,
+                ..grows
+            },
+            0
+        ),
+        300
+    );
+    // What comes before has room, in one group with the rest.
+    let alone = Need {
+        alone: true,
+        size: 100,
+        first: 70,
+        ..grows
+    };
+    assert_eq!(plan(geo, &alone, free).before, 70);
+    let alone = Need {
+        first: 1000,
+        size: 1000,
+        ..alone
+    };
+    let found = plan(geo, &alone, free);
+    assert_eq!((found.before, found.len), (0, 256));
+    assert_eq!(plan(geo, &Need { hole: 10, ..alone }, free).before, 232);
+    assert_eq!(
+        plan(
+            geo,
+            &Need {
+                grows: false,
+                ..alone
+            },
+            free
+        )
+        .before,
+        0
+    );
+}
+
+#[test]
 fn goals_lie_beside_what_is_there() {
     let geo = geometry(true);
     let neighbour = Neighbour {
@@ -182,12 +302,6 @@ fn homes_are_where_ext4_has_them() {
     assert_eq!(block(flex, 37, true, 35), 33 * 256 + 1 + 3 * 16);
     let plain = geometry(false);
     assert_eq!(block(plain, 37, true, 0), 37 * 256 + 1);
-    for cpu in 0..8 {
-        let group = pool_group(flex, cpu, 8).get();
-        assert_eq!(group, 16 * cpu + 1);
-    }
-    assert_eq!(pool_group(flex, 9, 8).get(), 113);
-    assert_eq!(pool_group(flex, 1, 0).get(), 1);
     assert!(is_small(3, 16, 16, true));
     assert!(
         !is_small(17, 16, 16, true) && !is_small(3, 17, 16, true) && !is_small(3, 3, 16, false)
