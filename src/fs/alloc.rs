@@ -17,30 +17,45 @@
 //! Lock order: see [`super::groups`].
 
 mod freed;
+mod inodes;
 #[allow(
     dead_code,
     reason = "for contents of files, which are to come; kunit/space uses all of it"
 )]
-mod in_flight;
-mod inodes;
+mod place;
+#[allow(dead_code, reason = "for contents of files, which are to come")]
+mod reserve;
+mod shared;
 mod stats;
+mod window;
 
 pub(crate) use freed::{discard_step, release_all, Discards};
-#[allow(unused_imports, reason = "for contents of files, which are to come")]
-pub(crate) use in_flight::InFlight;
 pub(crate) use inodes::{free_inode, is_inode_used, take_inode};
+#[allow(unused_imports, reason = "for contents of files, which are to come")]
+pub(crate) use place::{InFlight, Lack, Place, Settled, Wanted};
+#[allow(unused_imports, reason = "for contents of files, which are to come")]
+pub(crate) use reserve::{release, reserve, reserve_some, shortage};
+pub(crate) use shared::Shared;
 pub(crate) use stats::Stats;
+pub(crate) use window::{give_up, give_up_all, Windows};
 
 use super::{
     fault::Fault,
     groups::{Groups, Locked},
+    inode::MapKind,
     tunables::Number,
     tx::Handle,
-    Sb,
+    Sb, VfsInode,
 };
 use crate::{
     engine::{
-        alloc::{cluster_of, disk::GroupBuffers, first_block_of, goal::Goal, Run, Search},
+        alloc::{
+            cluster_of,
+            disk::GroupBuffers,
+            first_block_of,
+            goal::{self, Goal},
+            Run, Search,
+        },
         change::{Blocks, Was},
         credits::METADATA_AT_ONCE,
         zones::{Zone, Zones},
@@ -58,23 +73,71 @@ fn groups(sb: &Sb) -> Result<&Groups> {
     sb.info().groups.as_ref().ok_or(EROFS)
 }
 
-/// Looks for up to `len` (at least `min`) free clusters near `goal`, and has `take` take them, with
-/// the lock of their group held.
+/// What is to be found.
+#[derive(Clone, Copy)]
+struct Ask {
+    /// Near what.
+    goal: Goal,
+    /// How many clusters are useful, and how few will do.
+    len: u32,
+    min: u32,
+    /// Whether the blocks' numbers have to fit 32 bits.
+    low: bool,
+    /// Whether what is kept for files is given up if there is nothing else.
+    last: bool,
+    /// On whose account.
+    claim: Claim,
+}
+
+/// The right to take clusters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// Whoever asks: see [`super::reserved`].
+    New,
+    /// The same, for metadata of what was promised space: also the pool that is kept for that.
+    Pool,
+    /// They were promised, or nobody counts on them: they are not counted either.
+    Promised,
+}
+
+/// Looks for clusters, and has `take` take them, with the lock of their group held.
 ///
 /// May sleep. Errors: ENOSPC; EIO, ENOMEM, and those of `take`. Damage is reported, takes a group
 /// out of use, and is none.
 fn find(
     sb: &Sb,
-    goal: Goal,
-    len: u32,
-    min: u32,
+    ask: Ask,
     mut take: impl FnMut(&mut Locked<'_>, Run) -> Result<(), Fault>,
 ) -> Result<(Group, Run), Fault> {
     let groups = groups(sb)?;
     let info = sb.info();
+    if ask.claim != Claim::Promised {
+        let pool = ask.claim == Claim::Pool;
+        let check = &info.reserved;
+        check.check(&info.geometry, groups, ask.min.into(), pool)?;
+    }
+    match look(sb, groups, ask, &mut take) {
+        Err(Fault::Errno(e)) if e == ENOSPC && ask.last && give_up_all(sb) => {
+            look(sb, groups, ask, &mut take)
+        }
+        found => found,
+    }
+}
+
+/// One search for [`find`].
+fn look(
+    sb: &Sb,
+    groups: &Groups,
+    ask: Ask,
+    take: &mut impl FnMut(&mut Locked<'_>, Run) -> Result<(), Fault>,
+) -> Result<(Group, Run), Fault> {
+    let Ask { goal, len, min, .. } = ask;
+    let info = sb.info();
     let geo = &info.geometry;
-    info.reserved.check(geo, groups, min.into())?;
     let mut search = Search::new(geo, goal, len, min);
+    if ask.low {
+        search = search.among(goal::indirect_groups(geo));
+    }
     let mut failed = None;
     let stats = (info.tunables.get(Number::MbStats) != 0).then_some(&groups.stats);
     // Each group comes at most once for each length, of which there are at most 32.
@@ -189,6 +252,9 @@ pub(crate) struct Allocation<'a> {
     /// Blocks that the object has got, and those that it has lost.
     got: Cell<u64>,
     lost: Cell<u64>,
+    /// See [`Ask`].
+    low: bool,
+    claim: Claim,
 }
 
 impl<'a> Allocation<'a> {
@@ -199,6 +265,27 @@ impl<'a> Allocation<'a> {
             handle,
             got: Cell::new(0),
             lost: Cell::new(0),
+            low: false,
+            claim: Claim::New,
+        }
+    }
+
+    /// The same for the block map of `inode`: of one with indirect blocks, these have 32 bits for
+    /// what they name.
+    pub(crate) fn of_map(inode: &'a VfsInode, handle: &'a Handle<'a>) -> Self {
+        Self {
+            low: inode.data().map_kind() == MapKind::Indirect,
+            ..Self::new(inode.super_block(), handle)
+        }
+    }
+
+    /// The same for data that was promised space: what its map needs may come from what is kept
+    /// back for that, so that completions do not fail.
+    #[allow(dead_code, reason = "for contents of files, which are to come")]
+    pub(crate) fn of_promised(inode: &'a VfsInode, handle: &'a Handle<'a>) -> Self {
+        Self {
+            claim: Claim::Pool,
+            ..Self::of_map(inode, handle)
         }
     }
 
@@ -219,7 +306,15 @@ impl<'a> Allocation<'a> {
     /// May sleep. Errors: ENOSPC; EIO, ENOMEM, and those of a journal that has been given up.
     pub(crate) fn take(&self, goal: Goal, len: u32, min: u32) -> Result<(FsBlock, u32), Fault> {
         let take = |locked: &mut Locked<'_>, run| self.take_run(locked, run);
-        let (group, run) = find(self.sb, goal, len, min, take)?;
+        let ask = Ask {
+            goal,
+            len,
+            min,
+            low: self.low,
+            last: true,
+            claim: self.claim,
+        };
+        let (group, run) = find(self.sb, ask, take)?;
         let got = self.blocks_of(run.len);
         self.got.set(self.got.get().saturating_add(got));
         let geo = &self.sb.info().geometry;
@@ -340,14 +435,21 @@ impl Blocks for Allocation<'_> {
     /// use, it is for the caller to leave it out.
     fn free(&self, start: FsBlock, len: u32, was: Was) -> Result<u32, Fault> {
         let geo = &self.sb.info().geometry;
-        let (group, run, first) = at_once(geo, start, len, was).ok_or(EUCLEAN)?;
+        let (group, mut run, mut first) = at_once(geo, start, len, was).ok_or(EUCLEAN)?;
+        let (in_flight, alike) = shared::alike(self.sb, group, run);
+        if alike < run.len {
+            run = Run::new(run.end().saturating_sub(alike), alike);
+            first = first_block_of(geo, group, run.start);
+        }
         let end = start.get().saturating_add(len.into());
         let blocks = end.saturating_sub(first.get());
         let revoked = match was {
             Was::Metadata => (first.get(), end),
             Was::Data => (0, 0),
         };
-        self.free_run(group, run, revoked)?;
+        if !in_flight || !shared::unmap(self.sb, self.handle, group, run)? {
+            self.free_run(group, run, revoked)?;
+        }
         let lost = self.blocks_of(run.len);
         self.lost.set(self.lost.get().saturating_add(lost));
         Ok(u32::try_from(blocks).unwrap_or(len))

@@ -35,6 +35,9 @@ use kernel::prelude::*;
 /// `inode` leaves memory.
 pub(crate) fn evict(inode: &VfsInode, why: Eviction) {
     ea_inode::forget(inode);
+    if let (true, Ok(ino)) = (inode.is_regular(), number(inode)) {
+        alloc::give_up(inode.super_block(), ino);
+    }
     // A file system that is read-only or has been shut down frees nothing.
     if why == Eviction::Deleted && handle::may_write(inode.super_block()).is_ok() {
         if let Err(e) = delete(inode) {

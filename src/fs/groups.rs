@@ -21,7 +21,7 @@
 //! callbacks, after it has written everything.
 
 use super::{
-    alloc::{Discards, Stats},
+    alloc::{Discards, Shared, Stats, Windows},
     fault::Fault,
     meta::Meta,
     tunables::Number,
@@ -72,10 +72,14 @@ pub(crate) struct Groups {
     runs: GroupIndex<KVVec<AtomicU32>>,
     /// Free clusters on disk (those in flight included, those pending as well).
     pub(crate) free_clusters: Pin<KBox<PercpuCounter>>,
-    /// Those of them that somebody counts on: in flight.
+    /// Those of them that somebody counts on: promised to data that has no place yet, or in flight.
     pub(crate) promised: Pin<KBox<PercpuCounter>>,
     /// Clusters that are to be discarded before they can be had again.
     pub(crate) discards: Discards,
+    /// What is kept for files, in memory.
+    pub(crate) windows: Windows,
+    /// Clusters in flight where files have parts of them.
+    pub(crate) shared: Shared,
     /// Held by who reads the groups anew, and by who has taken clusters on a file system that may
     /// be read-only.
     pub(crate) loading: Pin<KBox<Mutex<()>>>,
@@ -198,6 +202,8 @@ impl Groups {
             free_clusters: counter()?,
             promised: counter()?,
             discards: Discards::new()?,
+            windows: Windows::new()?,
+            shared: Shared::new()?,
             loading: KBox::pin_init(new_mutex!((), "rext4 loading"), GFP_KERNEL)?,
             stats: Stats::default(),
             last_trim: AtomicU64::new(0),
@@ -559,24 +565,6 @@ impl Locked<'_> {
             self.groups.change_dirs(self.number, !taken);
             self.groups.used_dirs.sub(by);
         }
-    }
-
-    /// Clusters have been taken in memory, and somebody counts on them.
-    #[allow(
-        dead_code,
-        reason = "for clusters in flight, of contents that are to come"
-    )]
-    pub(crate) fn promise(&self, n: u32) {
-        self.groups.promised.add(n.into());
-    }
-
-    /// Clusters that were promised are in use on disk, or are not needed any more.
-    #[allow(
-        dead_code,
-        reason = "for clusters in flight, of contents that are to come"
-    )]
-    pub(crate) fn keep_promise(&self, n: u32) {
-        self.groups.promised.sub(n.into());
     }
 
     /// Takes the first free run of at least `min` clusters that begins at `from` or later, all of it,

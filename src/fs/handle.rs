@@ -156,7 +156,10 @@ pub(crate) fn may_retry(sb: &Sb, tries: &mut u32) -> bool {
     *tries = tries.saturating_add(1);
     if !groups.has_pending() {
         // Somebody else's commit may just have brought some.
-        return info.reserved.check(&info.geometry, groups, 1).is_ok();
+        return info
+            .reserved
+            .check(&info.geometry, groups, 1, false)
+            .is_ok();
     }
     let Ok(outside) = NoHandle::here() else {
         return false;

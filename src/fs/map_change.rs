@@ -83,7 +83,7 @@ pub(crate) fn map_new(
         None => None,
     };
     let mut root = info.data_sem.write();
-    let allocation = Allocation::new(sb, handle);
+    let allocation = Allocation::of_map(inode, handle);
     let ratio = geo.cluster_ratio();
     let within = lblk.get() & ratio.wrapping_sub(1);
     let neighbour = before.and_then(|m| match m.kind {

@@ -74,18 +74,25 @@ impl Reserved {
             || capability::sys_resource()
     }
 
-    /// Whether the calling task may take `want` clusters more.
+    /// Whether the calling task may take `want` clusters more, `mapping` for the map of data that was
+    /// promised space.
     ///
     /// Errors: ENOSPC.
     #[inline]
-    pub(crate) fn check(&self, geo: &Geometry, groups: &Groups, want: u64) -> Result {
+    pub(crate) fn check(
+        &self,
+        geo: &Geometry,
+        groups: &Groups,
+        want: u64,
+        mapping: bool,
+    ) -> Result {
         let limits = Limits::new(geo, self.blocks(), self.pool());
         let (free, promised) = (&groups.free_clusters, &groups.promised);
         let (mut now, mut dirty) = (free.read(), promised.read());
         if reserve::needs_exact(now, dirty, limits, want, free.error()) {
             (now, dirty) = (free.sum(), promised.sum());
         }
-        if reserve::may_take(now, dirty, limits, want, false, || self.is_privileged()) {
+        if reserve::may_take(now, dirty, limits, want, mapping, || self.is_privileged()) {
             Ok(())
         } else {
             Err(ENOSPC)

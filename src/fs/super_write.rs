@@ -230,7 +230,10 @@ fn settle(sb: &Sb) {
             }
             Err(e) => end(sb, Err(e)),
         },
-        None => end(sb, sb.device().sync()),
+        None => {
+            alloc::release_all(sb);
+            end(sb, sb.device().sync());
+        }
     }
 }
 

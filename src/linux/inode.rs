@@ -131,6 +131,12 @@ impl<F: FileSystem> Inode<F> {
         unsafe { bindings::i_size_read(self.as_raw()) as u64 }
     }
 
+    /// Whether somebody has it open for writing.
+    pub(crate) fn is_open_for_write(&self) -> bool {
+        // SAFETY: a word that is read racily, as C file systems do.
+        unsafe { ptr::read_volatile(&raw const (*self.as_raw()).i_writecount.counter) > 0 }
+    }
+
     /// `i_blocks`, in 512-byte sectors.
     pub(crate) fn sectors(&self) -> u64 {
         // SAFETY: a word that is read racily, as stat does.

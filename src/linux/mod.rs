@@ -64,6 +64,8 @@ pub(crate) mod surfaces;
 pub(crate) mod sysfs;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod test_device;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) mod test_threads;
 pub(crate) mod time;
 pub(crate) mod verity;
 pub(crate) mod xattr;

@@ -170,8 +170,9 @@ pub(crate) fn discard_step(sb: &Sb) -> Option<u32> {
     }
 }
 
-/// Releases what is in the list, without telling the device.
+/// Releases what is in the list, without telling the device, and what is kept for files.
 pub(crate) fn release_all(sb: &Sb) {
+    super::give_up_all(sb);
     let Some(groups) = sb.info().groups.as_ref() else {
         return;
     };
