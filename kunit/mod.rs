@@ -12,6 +12,9 @@ mod extent_edit;
 mod jbd2;
 #[cfg(CONFIG_KUNIT = "y")]
 mod memory;
+#[cfg(CONFIG_KUNIT = "y")]
+mod mounted;
 mod orphans;
+mod places;
 mod platform;
 mod space;

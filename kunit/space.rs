@@ -1,151 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The allocator on file systems that are mounted, with their journals, against models.
-//!
-//! At insmod nothing is mounted, and the cases have nothing to do. The guest test `space` mounts
-//! file systems of all kinds under the label that says that they may be used, runs the suite again
-//! through debugfs, sees in the log that it has found them, unmounts them and has e2fsck look: what
-//! was taken has been freed by then. (A case that has skipped itself once KUnit never runs again.)
+//! The allocator on file systems that are mounted, with their journals, against models; see
+//! [`super::mounted`].
 
 use kernel::prelude::*;
 
 #[kunit_tests(rext4_space)]
 mod tests {
-    use super::super::memory::Random;
+    use super::super::{memory::Random, mounted::*};
     use crate::{
-        engine::{
-            alloc::{cluster_of, first_block_of, goal::Goal, orlov::Parent},
-            change::{Blocks, Was},
-            credits::{Map, Op},
-        },
+        engine::alloc::{first_block_of, goal::Goal, orlov::Parent},
         fs::{
-            alloc::{free_inode, take_inode, Allocation, InFlight},
+            alloc::{free_inode, give_up_all, take_inode, Allocation, InFlight},
             groups::Groups,
             handle,
             vec::push,
-            Rext4Fs, Sb,
+            Sb,
         },
-        linux::{jbd2::NoHandle, test_device::with_mounted},
-        ondisk::{FsBlock, Group, Ino},
+        ondisk::{Group, Ino},
     };
-    use kernel::{
-        prelude::*,
-        time::{delay::fsleep, Delta},
-    };
-
-    /// As `assert!`, which does not work outside of the cases themselves: what does not hold ends the
-    /// case with an error, and nothing is left locked.
-    macro_rules! check {
-        ($condition:expr) => {
-            if !$condition {
-                pr_err!(
-                    "line {}: {} does not hold\n",
-                    line!(),
-                    stringify!($condition)
-                );
-                return Err(EUCLEAN);
-            }
-        };
-    }
-
-    /// The label of file systems that may be used.
-    const LABEL: &[u8] = b"rext4 KUnit";
-    /// How many things a model holds at most.
-    const MOST: usize = 60;
-
-    /// Runs `case` on every file system that may be used and can be written.
-    fn on_each(name: &str, case: impl Fn(&Sb, &Groups) -> Result) -> Result {
-        let mut result = Ok(());
-        with_mounted::<Rext4Fs>(c"rext4", |sb| {
-            let usable = sb.info().image.with(|raw| raw.volume_name() == LABEL);
-            if let Some(groups) = sb.info().groups.as_ref().filter(|_| usable) {
-                let before = sums(groups);
-                let ran = case(sb, groups).and_then(|()| settled(sb));
-                // All that the case has taken is free again.
-                let same = sums(groups) == before && groups.promised.sum() == 0;
-                result = result
-                    .and(ran)
-                    .and(if same { Ok(()) } else { Err(EUCLEAN) });
-                pr_info!("rext4_space: {} has run\n", name);
-            }
-        });
-        result
-    }
-
-    fn sums(groups: &Groups) -> (u64, u64, u64) {
-        (
-            groups.free_clusters.sum(),
-            groups.free_inodes.sum(),
-            groups.used_dirs.sum(),
-        )
-    }
-
-    /// Commits, and sees what has been freed released, which may be discarded before.
-    fn settled(sb: &Sb) -> Result {
-        let (Some(journal), Some(groups)) = (sb.journal(), sb.info().groups.as_ref()) else {
-            return Ok(());
-        };
-        let outside = NoHandle::here()?;
-        journal.force_commit(&outside)?;
-        journal.wait_called_back(&outside);
-        for _ in 0..1000 {
-            if !groups.has_pending() {
-                return Ok(());
-            }
-            fsleep(Delta::from_millis(1));
-        }
-        Err(ETIME)
-    }
-
-    /// Runs `f` in a transaction of its own.
-    fn change<R>(sb: &Sb, f: impl FnOnce(&crate::fs::tx::Handle<'_>) -> Result<R>) -> Result<R> {
-        let mut outside = NoHandle::here()?;
-        let op = Op::Allocate(Map::Extents { depth: 0 }, 4);
-        let handle = handle::begin(sb, &mut outside, op)?;
-        let result = f(&handle);
-        handle.stop().and(result)
-    }
-
-    fn errno(e: crate::fs::fault::Fault) -> Error {
-        match e {
-            crate::fs::fault::Fault::Errno(e) => e,
-            crate::fs::fault::Fault::Corrupt(_) => EUCLEAN,
-        }
-    }
-
-    /// Clusters from the beginning of the file system.
-    fn number(sb: &Sb, block: FsBlock) -> u64 {
-        let geo = &sb.info().geometry;
-        let (group, at) = cluster_of(geo, block);
-        u64::from(group.get())
-            .saturating_mul(geo.clusters_per_group().get().into())
-            .saturating_add(at.into())
-    }
-
-    /// What a model holds.
-    enum Held {
-        Flying(InFlight),
-        OnDisk(FsBlock, u32),
-    }
-
-    impl Held {
-        fn span(&self, sb: &Sb) -> (u64, u64) {
-            let (start, len) = match self {
-                Self::Flying(held) => (held.start(sb), held.clusters()),
-                Self::OnDisk(start, len) => (*start, *len),
-            };
-            let start = number(sb, start);
-            (start, start.saturating_add(len.into()))
-        }
-    }
-
-    /// A block that exists.
-    fn somewhere(sb: &Sb, random: &mut Random) -> FsBlock {
-        let geo = &sb.info().geometry;
-        let group = Group::new(random.below(geo.groups_count()));
-        let cluster = random.below(geo.group_clusters(group).max(1));
-        first_block_of(geo, group, cluster)
-    }
+    use kernel::prelude::*;
 
     /// Clusters in flight and on disk, taken, split, settled, given back and freed at random, with
     /// commits and maps being forgotten in between: nothing is had twice, and the sums are right
@@ -155,6 +29,12 @@ mod tests {
         let mut random = Random(0x5eed_1234);
         let mut held: KVec<Held> = KVec::with_capacity(MOST.saturating_add(2), GFP_KERNEL)?;
         let (free, mut taken, mut flying) = (groups.free_clusters.sum(), 0u64, 0u64);
+        let bits = geo.cluster_bits();
+        let files = [
+            some_file(sb, Ino::ROOT)?,
+            some_file(sb, lost_and_found(sb)?)?,
+        ];
+        let mut at_cluster = 0u32;
         for _ in 0..900 {
             let what = random.below(16);
             let at = random.below(u32::try_from(held.len())?.max(1)) as usize;
@@ -173,9 +53,14 @@ mod tests {
             let min = random.below(len).wrapping_add(1);
             match what {
                 0..=4 if held.len() < MOST => {
-                    let new = InFlight::take(sb, goal, len, min).map_err(errno)?;
-                    check!(new.clusters() >= min && new.clusters() <= len);
-                    flying = flying.saturating_add(u64::from(new.clusters()));
+                    let file = files.get(random.below(2) as usize).ok_or(EINVAL)?;
+                    let goal = (random.below(4) != 0).then_some(goal);
+                    let soon = random.below(3).wrapping_mul(random.below(100));
+                    let new = fly(sb, file, at_cluster, (len, soon), goal)?;
+                    // Now and then the next one is where this has set something aside.
+                    at_cluster = at_cluster.wrapping_add(len).wrapping_add(random.below(30));
+                    check!(clusters(sb, &new) <= len);
+                    flying = flying.saturating_add(u64::from(clusters(sb, &new)));
                     add(sb, &mut held, Held::Flying(new))?;
                 }
                 5..=6 if held.len() < MOST => {
@@ -189,7 +74,7 @@ mod tests {
                 }
                 7 if held.len() < MOST => match remove(&mut held, at) {
                     Some(Held::Flying(old)) => {
-                        let (front, rest) = old.split(len);
+                        let (front, rest) = old.split(sb, len.wrapping_shl(bits));
                         add(sb, &mut held, Held::Flying(front))?;
                         if let Some(rest) = rest {
                             add(sb, &mut held, Held::Flying(rest))?;
@@ -200,14 +85,28 @@ mod tests {
                 },
                 8..=13 => match remove(&mut held, at) {
                     Some(Held::Flying(old)) if what < 11 => {
-                        let (start, len) = (old.start(sb), old.clusters());
-                        change(sb, |handle| old.settle(sb, handle).map_err(|(_, e)| e))?;
+                        let (start, len) = (old.start(), clusters(sb, &old));
+                        let undone = random.below(4) == 0;
+                        let back = change(sb, |handle| {
+                            let settled = old.settle(sb, handle).map_err(|(_, e)| e)?;
+                            let sectors = u64::from(len).wrapping_mul(sectors_of_cluster(sb));
+                            check!(settled.sectors(sb) == sectors);
+                            if undone {
+                                return settled.undo(sb, handle).map(Some);
+                            }
+                            settled.mapped(sb);
+                            Ok(None)
+                        })?;
+                        if let Some(back) = back {
+                            add(sb, &mut held, Held::Flying(back))?;
+                            continue;
+                        }
                         flying = flying.saturating_sub(u64::from(len));
                         taken = taken.saturating_add(u64::from(len));
                         add(sb, &mut held, Held::OnDisk(start, len))?;
                     }
                     Some(Held::Flying(old)) => {
-                        flying = flying.saturating_sub(u64::from(old.clusters()));
+                        flying = flying.saturating_sub(u64::from(clusters(sb, &old)));
                         old.give_back(sb);
                     }
                     Some(Held::OnDisk(start, len)) => {
@@ -234,6 +133,7 @@ mod tests {
             }
         }
         settled(sb)?;
+        give_up_all(sb);
         // Nothing but what is on disk is left in the maps.
         for group in 0..geo.groups_count() {
             if let Some(mut locked) = groups.lock(Group::new(group)) {
@@ -242,38 +142,6 @@ mod tests {
             }
         }
         Ok(())
-    }
-
-    /// Adds what has been taken, which nobody may have.
-    fn add(sb: &Sb, held: &mut KVec<Held>, new: Held) -> Result {
-        let (start, end) = new.span(sb);
-        for other in held.iter() {
-            let (other, other_end) = other.span(sb);
-            check!(end <= other || other_end <= start);
-        }
-        push(held, new)
-    }
-
-    fn remove(held: &mut KVec<Held>, at: usize) -> Option<Held> {
-        let last = held.pop()?;
-        Some(match held.get_mut(at) {
-            Some(place) => core::mem::replace(place, last),
-            None => last,
-        })
-    }
-
-    fn free_run(sb: &Sb, start: FsBlock, clusters: u32) -> Result {
-        change(sb, |handle| {
-            let allocation = Allocation::new(sb, handle);
-            let geo = &sb.info().geometry;
-            let blocks = clusters.wrapping_shl(geo.cluster_bits());
-            // A run that was taken is in one group.
-            let freed = allocation.free(start, blocks, Was::Data).map_err(errno)?;
-            check!(freed == blocks);
-            let sectors = u64::from(blocks).wrapping_mul((geo.block_size() >> 9).into());
-            check!(allocation.sectors() == (0, sectors));
-            Ok(())
-        })
     }
 
     #[test]
@@ -286,7 +154,8 @@ mod tests {
     fn freed_clusters_wait_for_the_commit() -> Result {
         on_each("freed", |sb, groups| {
             let goal = Goal::Near(sb.info().geometry.group_first_block(Group::new(0)));
-            let take = || InFlight::take(sb, goal, 1, 1).map_err(errno);
+            let file = some_file(sb, Ino::ROOT)?;
+            let take = || fly(sb, &file, 0, (1, 0), Some(goal));
             let (start, len) = change(sb, |handle| {
                 Allocation::new(sb, handle).take(goal, 8, 1).map_err(errno)
             })?;
@@ -294,7 +163,7 @@ mod tests {
             free_run(sb, start, len)?;
             let (first, end) = Held::OnDisk(start, len).span(sb);
             let other = take()?;
-            let at = number(sb, other.start(sb));
+            let at = number(sb, other.start());
             // Without a journal there is nothing to wait for.
             check!((first..end).contains(&at) == sb.journal().is_none());
             other.give_back(sb);
@@ -303,7 +172,7 @@ mod tests {
             check!(handle::may_retry(sb, &mut tries) == sb.journal().is_some());
             settled(sb)?;
             let other = take()?;
-            check!(number(sb, other.start(sb)) == first);
+            check!(number(sb, other.start()) == first);
             other.give_back(sb);
             Ok(())
         })
@@ -314,17 +183,21 @@ mod tests {
     fn the_last_clusters() -> Result {
         on_each("last", |sb, groups| {
             let geo = &sb.info().geometry;
+            let file = some_file(sb, Ino::ROOT)?;
+            let mut at = 0u32;
             let mut held: KVec<InFlight> = KVec::with_capacity(400, GFP_KERNEL)?;
             let all = groups.free_clusters.sum();
             let mut taken = 0u64;
             let error = loop {
                 let goal = Goal::Near(geo.group_first_block(Group::new(0)));
-                match InFlight::take(sb, goal, 700, 1) {
+                // What others have set aside is no obstacle.
+                at = at.wrapping_add(10_000);
+                match fly(sb, &file, at, (700, 2000), Some(goal)) {
                     Ok(new) => {
-                        taken = taken.saturating_add(u64::from(new.clusters()));
+                        taken = taken.saturating_add(u64::from(clusters(sb, &new)));
                         push(&mut held, new)?;
                     }
-                    Err(e) => break errno(e),
+                    Err(e) => break e,
                 }
             };
             check!(error == ENOSPC);
