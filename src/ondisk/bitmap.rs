@@ -120,6 +120,21 @@ fn change(
     Ok(())
 }
 
+/// Bit `at`; `None` if it is not in the bitmap.
+#[inline]
+pub fn bit(bitmap: &[u8], at: u32) -> Option<bool> {
+    let byte = bitmap.get((at >> 3) as usize)?;
+    Some(byte.wrapping_shr(at & 7) & 1 != 0)
+}
+
+/// Flips bit `at`, if that is in the bitmap.
+#[inline]
+pub fn flip(bitmap: &mut [u8], at: u32) {
+    if let Some(byte) = bitmap.get_mut((at >> 3) as usize) {
+        *byte ^= 1u8.wrapping_shl(at & 7);
+    }
+}
+
 /// Sets the `len` bits from `first`, whatever they are; for a bitmap that is being made. Bits
 /// beyond its end are left out.
 pub fn mark_run(bitmap: &mut [u8], first: u32, len: u32) {

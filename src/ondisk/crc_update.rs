@@ -31,6 +31,23 @@ static POWERS: [[u32; 1 << DIGIT]; 3] = {
     [powers(byte), powers(digit), powers(power_64(digit))]
 };
 
+/// How far from a bitmap's end [`SINGLES`] goes, in bytes: all of it in a block of 4 KiB.
+const NEAR: usize = 4096;
+
+/// What a byte of 0x80 adds to the checksum when so many bytes follow: a bitmap changes by single
+/// bits most of the time.
+static SINGLES: [u32; NEAR] = {
+    let mut table = [0; NEAR];
+    let mut crc = times_x(ONE, 32);
+    let mut n = 0;
+    while n < NEAR {
+        table[n] = crc;
+        crc = times_x(crc, 8);
+        n += 1;
+    }
+    table
+};
+
 /// x^(8 * 2^18 - 33): a whole turn of the three.
 const TURN: u32 = {
     let byte = times_x(ONE, 8);
@@ -38,6 +55,7 @@ const TURN: u32 = {
 };
 
 /// `v` times x^n.
+#[inline]
 const fn times_x(mut v: u32, n: u32) -> u32 {
     let mut i = 0u32;
     while i < n {
@@ -155,6 +173,13 @@ pub fn crc32c_flip(old: u32, total_len: u32, first: u32, bits: u32) -> u32 {
         return old;
     }
     let last = end.saturating_sub(1);
+    let behind = total_len.saturating_sub(last >> 3).saturating_sub(1);
+    if first == last {
+        if let Some(crc) = SINGLES.get(behind as usize) {
+            // A bit further to the front for each bit below the top one.
+            return old ^ times_x(*crc, 7 ^ (last & 7));
+        }
+    }
     let head = 0xffu8.wrapping_shl(first & 7);
     let tail = 0xffu8.wrapping_shr(7 ^ (last & 7));
     let between = (last >> 3).saturating_sub(first >> 3);
@@ -170,7 +195,6 @@ pub fn crc32c_flip(old: u32, total_len: u32, first: u32, bits: u32) -> u32 {
         }
         crc32c(crc, &[tail])
     };
-    let behind = total_len.saturating_sub(last >> 3).saturating_sub(1);
     old ^ crc32c_zeroes(crc, behind)
 }
 

@@ -380,7 +380,17 @@ fn checksum(geo: &Geometry, group: Group, bytes: &[u8]) -> Option<u16> {
 /// Stores the checksum of the present contents of `group`'s descriptor, if descriptors have one.
 /// `bytes` holds at least one descriptor; nothing happens otherwise.
 pub fn update_checksum(geo: &Geometry, group: Group, bytes: &mut [u8]) {
-    if let Some(computed) = checksum(geo, group, bytes) {
+    let computed = match (geo.csum_seed(), bytes.get_mut(..geo.desc_size().into())) {
+        (Some(seed), Some(bytes)) => {
+            // This kind covers the field, as zero.
+            if let Ok((low, _)) = Low::mut_from_prefix(bytes) {
+                low.checksum = 0.into();
+            }
+            Some(crc32c(crc32c(seed, &group.get().to_le_bytes()), bytes) as u16)
+        }
+        _ => checksum(geo, group, bytes),
+    };
+    if let Some(computed) = computed {
         if let Ok((low, _)) = Low::mut_from_prefix(bytes) {
             low.checksum = computed.into();
         }

@@ -55,7 +55,7 @@ impl GroupBuffers<'_> {
         if bitmap::count_clear(self.bitmap, self.geo.group_clusters(self.group)) != free {
             return Err(GroupError::FreeClusters);
         }
-        let mut edit = GroupEdit::new(self.geo, self.group, self.desc)?;
+        let mut edit = GroupEdit::of_parsed(self.geo, self.group, self.desc)?;
         edit.set_block_uninit(false).seal_block_bitmap(self.bitmap);
         edit.finish();
         Ok(true)
@@ -107,7 +107,7 @@ impl GroupBuffers<'_> {
             false if !bitmap::is_set(self.bitmap, run.start, run.len) => GroupError::BitsClear,
             _ => GroupError::FreeClusters,
         })?;
-        let mut edit = GroupEdit::new(self.geo, self.group, self.desc)?;
+        let mut edit = GroupEdit::of_parsed(self.geo, self.group, self.desc)?;
         if take {
             bitmap::set_run(self.bitmap, run.start, run.len)?;
         } else {
@@ -128,7 +128,7 @@ impl GroupBuffers<'_> {
             return Ok(false);
         }
         init_inode_bitmap(self.geo, self.bitmap);
-        let mut edit = GroupEdit::new(self.geo, self.group, self.desc)?;
+        let mut edit = GroupEdit::of_parsed(self.geo, self.group, self.desc)?;
         // So far nobody had to look at how much of the table was used.
         edit.set_inode_uninit(false)
             .set_itable_unused(self.geo.inodes_per_group().get())
@@ -150,7 +150,7 @@ impl GroupBuffers<'_> {
         if desc.inode_uninit() {
             return Err(GroupError::FreeInodes);
         }
-        if !bitmap::is_clear(self.bitmap, index, 1) {
+        if bitmap::bit(self.bitmap, index) != Some(false) {
             return Err(GroupError::BitsSet);
         }
         let free = desc.free_inodes().checked_sub(1);
@@ -161,8 +161,8 @@ impl GroupBuffers<'_> {
         }
         let behind = per_group.saturating_sub(index).saturating_sub(1);
         let unused = desc.itable_unused().min(behind);
-        let mut edit = GroupEdit::new(self.geo, self.group, self.desc)?;
-        bitmap::set_run(self.bitmap, index, 1)?;
+        let mut edit = GroupEdit::of_parsed(self.geo, self.group, self.desc)?;
+        bitmap::flip(self.bitmap, index);
         edit.set_free_inodes(free)
             .set_used_dirs(dirs)
             .flip_inode_bitmap(index, 1);
@@ -184,7 +184,7 @@ impl GroupBuffers<'_> {
         if desc.inode_uninit() {
             return Err(GroupError::BitsClear);
         }
-        if !bitmap::is_set(self.bitmap, index, 1) {
+        if bitmap::bit(self.bitmap, index) != Some(true) {
             return Err(GroupError::BitsClear);
         }
         let free = desc.free_inodes().saturating_add(1);
@@ -193,8 +193,8 @@ impl GroupBuffers<'_> {
         }
         let dirs = desc.used_dirs().checked_sub(is_dir.into());
         let dirs = dirs.ok_or(GroupError::UsedDirs)?;
-        let mut edit = GroupEdit::new(self.geo, self.group, self.desc)?;
-        bitmap::clear_run(self.bitmap, index, 1)?;
+        let mut edit = GroupEdit::of_parsed(self.geo, self.group, self.desc)?;
+        bitmap::flip(self.bitmap, index);
         edit.set_free_inodes(free)
             .set_used_dirs(dirs)
             .flip_inode_bitmap(index, 1);

@@ -35,6 +35,18 @@ impl<'a> GroupEdit<'a> {
     /// Errors: as [`GroupDesc::parse`].
     pub fn new(geo: &'a Geometry, group: Group, bytes: &'a mut [u8]) -> Result<Self, GroupError> {
         GroupDesc::parse(geo, group, bytes)?;
+        Self::of_parsed(geo, group, bytes)
+    }
+
+    /// As [`new`](Self::new), of bytes that [`GroupDesc::parse`] has just been happy with.
+    ///
+    /// Errors: [`GroupError::Truncated`].
+    #[inline]
+    pub fn of_parsed(
+        geo: &'a Geometry,
+        group: Group,
+        bytes: &'a mut [u8],
+    ) -> Result<Self, GroupError> {
         if bytes.len() < geo.desc_size().into() {
             return Err(GroupError::Truncated);
         }
