@@ -7,7 +7,7 @@
 //! A bitmap that was never written is made with the first change, without being read.
 //!
 //! Freed clusters stay in use in memory until the transaction that freed them has been committed
-//! ([`Freed`]): a crash before would bring back what they were part of. Without a journal they can
+//! ([`freed`]): a crash before would bring back what they were part of. Without a journal they can
 //! be had again at once.
 //!
 //! A group that turns out to be damaged is reported once and left alone from then on. Who wants to
@@ -29,7 +29,7 @@ mod shared;
 mod stats;
 mod window;
 
-pub(crate) use freed::{discard_step, release_all, Discards};
+pub(crate) use freed::{discard_step, release_all, Discards, Last as LastFreed};
 pub(crate) use inodes::{free_inode, is_inode_used, take_inode};
 #[allow(unused_imports, reason = "for contents of files, which are to come")]
 pub(crate) use place::{InFlight, Lack, Place, Settled, Wanted};
@@ -63,7 +63,7 @@ use crate::{
     ondisk::{group::GroupError, Corrupt, FsBlock, Geometry, Group},
 };
 use core::cell::Cell;
-use freed::Freed;
+use freed::Ready;
 use kernel::prelude::*;
 
 /// The groups of a file system that can be written.
@@ -338,16 +338,15 @@ impl<'a> Allocation<'a> {
     /// Errors: EIO, ENOMEM, and those of a journal that has been given up; nothing has been freed
     /// then. Damage is reported, and is none.
     fn free_run(&self, group: Group, run: Run, revoked: (u64, u64)) -> Result<(), Fault> {
-        // The memory first: afterwards nothing may fail.
-        let freed = Freed::new(self.sb, group, run)?;
         let mut locked = groups(self.sb)?.lock(group).ok_or(EUCLEAN)?;
         if !locked.trusts_clusters() {
             return Ok(());
         }
+        // The memory first: afterwards nothing may fail.
+        let ready = Ready::new(self.sb, self.handle, &locked, run)?;
         match self.clear_run(&mut locked, run, revoked) {
             Ok(()) => {
-                drop(locked);
-                freed::later(self.sb, self.handle, freed);
+                ready.freed(self.sb, self.handle, locked, run);
                 Ok(())
             }
             Err(e @ Fault::Corrupt(_)) => {

@@ -21,7 +21,7 @@
 //! callbacks, after it has written everything.
 
 use super::{
-    alloc::{Discards, Shared, Stats, Windows},
+    alloc::{Discards, LastFreed, Shared, Stats, Windows},
     fault::Fault,
     meta::Meta,
     tunables::Number,
@@ -38,7 +38,7 @@ use crate::{
         source::BlockSource,
     },
     linux::{
-        buffer::{Buffer, Verified},
+        buffer::{Buffer, Pinned, Verified},
         jbd2::SlotKey,
         nofs::NoFs,
         percpu::PercpuCounter,
@@ -119,6 +119,8 @@ struct FlexCounts {
 pub(crate) struct State {
     /// Where the descriptor is.
     pub(crate) desc: SlotKey,
+    /// The block that it is in, from the first use on.
+    desc_block: Option<Pinned>,
     /// The blocks of the block bitmap and of the inode bitmap.
     pub(crate) block_bitmap: u64,
     /// See `block_bitmap`.
@@ -130,6 +132,8 @@ pub(crate) struct State {
     /// All that is free has been discarded.
     pub(crate) trimmed: bool,
     map: Option<GroupMap<KVVec<u64>>>,
+    /// The clusters that were freed last.
+    pub(crate) last_freed: Option<LastFreed>,
     /// The block bitmap is damaged, or the descriptor.
     bad_clusters: bool,
     /// The inode bitmap is damaged, or the descriptor.
@@ -175,6 +179,8 @@ impl Groups {
                 zeroing: false,
                 trimmed: false,
                 map: None,
+                desc_block: None,
+                last_freed: None,
                 bad_clusters: false,
                 bad_inodes: false,
             };
@@ -217,6 +223,13 @@ impl Groups {
         Ok(groups)
     }
 
+    /// Lets go of blocks that are kept in memory, at the unmount.
+    pub(crate) fn unpin(&self) {
+        for group in &self.groups {
+            group.lock().desc_block = None;
+        }
+    }
+
     /// Reads all descriptors anew, and forgets what was known of the groups: while the file system
     /// was read-only, e2fsck may have repaired it. Only while nothing can be changed.
     ///
@@ -232,7 +245,7 @@ impl Groups {
         for number in 0..geo.groups_count() {
             let group = Group::new(number);
             let mut locked = self.lock(group).ok_or(EUCLEAN)?;
-            let buffer = locked.read_desc(sb)?;
+            let buffer = sb.device().read(locked.state.desc.block())?;
             let bytes = locked.state.desc.read(&buffer).ok_or(EUCLEAN)?;
             let parsed = GroupDesc::verify(geo, group, bytes)
                 .map_err(|e| Fault::from(Corrupt::from(e)).report(sb, 0, "group descriptor"))?;
@@ -401,8 +414,16 @@ impl Locked<'_> {
     /// The descriptor's block, read.
     ///
     /// Errors: EIO.
-    pub(crate) fn read_desc<'s>(&self, sb: &'s Sb) -> Result<Buffer<'s>> {
-        sb.device().read(self.state.desc.block())
+    pub(crate) fn read_desc<'s>(&mut self, sb: &'s Sb) -> Result<Buffer<'s>> {
+        let known = self.state.desc_block.as_ref();
+        match known.and_then(|pinned| pinned.get(sb.device())) {
+            Some(buffer) => Ok(buffer),
+            None => {
+                let buffer = sb.device().read(self.state.desc.block())?;
+                self.state.desc_block = Some(Pinned::new(&buffer));
+                Ok(buffer)
+            }
+        }
     }
 
     /// The descriptor in its block.
@@ -443,7 +464,7 @@ impl Locked<'_> {
         self.state.map.as_mut().ok_or(ENOMEM.into())
     }
 
-    fn build_map(&self, sb: &Sb) -> Result<GroupMap<KVVec<u64>>, Fault> {
+    fn build_map(&mut self, sb: &Sb) -> Result<GroupMap<KVVec<u64>>, Fault> {
         let info = sb.info();
         let (geo, zones) = (&info.geometry, &info.zones);
         let words = runs::storage_len(geo.clusters_per_group().get());
@@ -512,6 +533,13 @@ impl Locked<'_> {
         // Padding is not looked at: nobody searches there, and tools differ.
         let buffer = meta.read(block, |bytes| Ok(desc.verify_inode_bitmap(geo, bytes)?))?;
         Ok(Some(buffer))
+    }
+
+    /// The same if it is in memory and has been verified: the descriptor need not be asked, then.
+    #[inline]
+    pub(crate) fn known_inode_bitmap<'s>(&self, sb: &'s Sb) -> Option<Buffer<'s>> {
+        let buffer = sb.device().cached(self.state.inode_bitmap)?;
+        buffer.is_verified(Verified::InodeBitmap).then_some(buffer)
     }
 
     /// If `e` is corruption: no cluster of the group is allocated any more.

@@ -72,6 +72,9 @@ impl SuperOps for Super {
 
     fn put_super(sb: &Sb) {
         message(Level::Info, sb.id(), fmt!("unmounting filesystem.\n"));
+        if let Some(groups) = sb.info().groups.as_ref() {
+            groups.unpin();
+        }
         if sb.journal().is_none() {
             super_write::end(sb, sb.device().sync());
         }

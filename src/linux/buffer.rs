@@ -247,6 +247,14 @@ impl<'a> Device<'a> {
     /// Errors: EIO, which covers a block beyond the end of the device.
     #[inline]
     pub(crate) fn read(self, block: u64) -> Result<Buffer<'a>> {
+        match self.cached(block) {
+            Some(buffer) => Ok(buffer),
+            None => self.read_uncached(block),
+        }
+    }
+
+    #[cold]
+    fn read_uncached(self, block: u64) -> Result<Buffer<'a>> {
         // SAFETY: the device is open; the size is the one that the device is set to.
         let bh = unsafe {
             bindings::__bread_gfp(
@@ -438,6 +446,52 @@ impl<'a> Held<'a> {
 }
 
 impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // SAFETY: by the type invariant we own one reference.
+        unsafe { bindings::brelse(self.0.as_ptr()) };
+    }
+}
+
+/// A block that stays in memory, and is had without a search: the device's cache cannot let go of it.
+///
+/// # Invariants
+///
+/// The buffer is referenced by us, and was up to date when this was made.
+pub(crate) struct Pinned(NonNull<bindings::buffer_head>);
+
+// SAFETY: a reference to a buffer belongs to no task.
+unsafe impl Send for Pinned {}
+// SAFETY: all that can be done with a shared one is to take another reference, which is atomic.
+unsafe impl Sync for Pinned {}
+
+impl Pinned {
+    /// Keeps the block of `buffer`.
+    pub(crate) fn new(buffer: &Buffer<'_>) -> Self {
+        // SAFETY: the buffer is held.
+        unsafe { bindings::get_bh(buffer.as_raw()) };
+        // INVARIANT: the reference just taken; up to date by the invariant of `Buffer`.
+        Self(buffer.bh)
+    }
+
+    /// The block, if it is of `device`.
+    #[inline]
+    pub(crate) fn get<'a>(&self, device: Device<'a>) -> Option<Buffer<'a>> {
+        // SAFETY: the buffer is held; its device does not change then.
+        unsafe {
+            if (*self.0.as_ptr()).b_bdev != device.as_raw() {
+                return None;
+            }
+            bindings::get_bh(self.0.as_ptr());
+        }
+        // INVARIANT: the reference just taken; up to date by ours.
+        Some(Buffer {
+            bh: self.0,
+            _dev: PhantomData,
+        })
+    }
+}
+
+impl Drop for Pinned {
     fn drop(&mut self) {
         // SAFETY: by the type invariant we own one reference.
         unsafe { bindings::brelse(self.0.as_ptr()) };

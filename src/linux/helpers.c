@@ -262,6 +262,11 @@ __rext4_helper unsigned int rext4_helper_bdev_logical_block_size(struct block_de
 	return bdev_logical_block_size(bdev);
 }
 
+__rext4_helper void rext4_helper_get_bh(struct buffer_head *bh)
+{
+	get_bh(bh);
+}
+
 __rext4_helper void rext4_helper_brelse(struct buffer_head *bh)
 {
 	brelse(bh);

@@ -7,23 +7,67 @@
 //! for which they wait in a list ([`Discards`]). A transaction that was given up may not be on disk,
 //! nor the next before it, so nothing of it is discarded. Who needs space, or comes to an end,
 //! [takes](release_all) them from the list as they are.
+//!
+//! What is freed one after another in a transaction often lies side by side: the blocks of files
+//! that were made together, say. Such clusters wait as one run ([`Last`]).
 
 use super::groups;
 use crate::{
     engine::alloc::{first_block_of, Run},
-    fs::{fault::Fault, options::Toggles, tx::Handle, Rext4Fs, Sb},
+    fs::{fault::Fault, groups::Locked, options::Toggles, tx::Handle, Rext4Fs, Sb},
     linux::jbd2::{AtCommit, Commit, CommitCallback, OfSuper},
     ondisk::{Corrupt, Group},
 };
-use kernel::{new_spinlock, prelude::*, sync::SpinLock};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{Arc, SpinLock},
+};
 
 /// Milliseconds to the next look at a file system that is frozen.
 const RETRY: u32 = 1000;
 
+/// A run that may grow as long as its transaction is running: under the group's lock.
+pub(super) struct Growing(AtomicU64);
+
+impl Growing {
+    fn pack(run: Run) -> u64 {
+        (u64::from(run.start) << 32) | u64::from(run.len)
+    }
+
+    fn get(&self) -> Run {
+        let packed = self.0.load(Relaxed);
+        Run::new((packed >> 32) as u32, packed as u32)
+    }
+}
+
+/// What has been freed last in a group.
+pub(crate) struct Last {
+    tid: u32,
+    run: Arc<Growing>,
+}
+
+impl Last {
+    /// The run and `more` together, if `more` is freed in transaction `tid` and beside it.
+    fn joined(&self, tid: u32, more: Run) -> Option<Run> {
+        let run = self.run.get();
+        let start = if run.start.checked_add(run.len) == Some(more.start) {
+            run.start
+        } else if more.start.checked_add(more.len) == Some(run.start) {
+            more.start
+        } else {
+            return None;
+        };
+        let len = run.len.checked_add(more.len)?;
+        (self.tid == tid).then_some(Run::new(start, len))
+    }
+}
+
 /// Clusters that a transaction has freed.
 pub(super) struct Freed {
     group: Group,
-    run: Run,
+    run: Arc<Growing>,
     /// Their place in the list, if they are to be discarded.
     node: Option<KBox<Node>>,
 }
@@ -33,42 +77,76 @@ type Waiting = AtCommit<OfSuper<Rext4Fs>, Freed>;
 
 impl CommitCallback<OfSuper<Rext4Fs>> for Freed {
     fn committed(mut self, owner: &OfSuper<Rext4Fs>, commit: Commit) {
+        // Nobody adds to it any more.
+        let run = self.run.get();
         match (self.node.take(), commit.result) {
             (Some(mut node), Ok(())) => {
-                node.freed = Some((self.group, self.run));
+                node.freed = Some((self.group, run));
                 push(owner, node);
             }
             // Also of a transaction that was given up: nothing is written any more.
-            _ => release(owner, self.group, self.run),
+            _ => release(owner, self.group, run),
         }
     }
 }
 
-impl Freed {
-    /// Clusters that are going to be freed.
+/// Memory for clusters that are going to be freed, so that nothing can fail afterwards.
+pub(super) enum Ready {
+    /// They wait with those that were freed last.
+    Joins,
+    /// They wait by themselves.
+    Waits(Waiting, Arc<Growing>),
+}
+
+impl Ready {
+    /// For `run` of the locked group, which is going to be freed in `handle`.
     ///
     /// Errors: ENOMEM.
-    pub(super) fn new(sb: &Sb, group: Group, run: Run) -> Result<Waiting> {
+    pub(super) fn new(sb: &Sb, handle: &Handle<'_>, locked: &Locked<'_>, run: Run) -> Result<Self> {
+        let last = locked.state.last_freed.as_ref().zip(handle.tid());
+        if last.is_some_and(|(last, tid)| last.joined(tid, run).is_some()) {
+            return Ok(Self::Joins);
+        }
         let node = if sb.info().has(Toggles::DISCARD) {
             Some(KBox::new(Node::default(), GFP_KERNEL)?)
         } else {
             None
         };
-        AtCommit::new(Self { group, run, node }, GFP_KERNEL)
+        let growing = Arc::new(Growing(AtomicU64::new(Growing::pack(run))), GFP_KERNEL)?;
+        let freed = Freed {
+            group: locked.number,
+            run: growing.clone(),
+            node,
+        };
+        Ok(Self::Waits(AtCommit::new(freed, GFP_KERNEL)?, growing))
     }
-}
 
-/// The clusters have been freed in `handle`: they can be had again when that has been committed,
-/// without a journal at once.
-pub(super) fn later(sb: &Sb, handle: &Handle<'_>, freed: Waiting) {
-    if let Ok(groups) = groups(sb) {
-        groups.count_pending(freed.run.len, false);
-    }
-    if let Some(at_once) = handle.on_commit(freed) {
-        if at_once.node.is_some() {
-            discard(sb, at_once.group, at_once.run);
+    /// `run` has been freed in `handle`: it can be had again when that has been committed, without a
+    /// journal at once.
+    pub(super) fn freed(self, sb: &Sb, handle: &Handle<'_>, mut locked: Locked<'_>, run: Run) {
+        if let Ok(groups) = groups(sb) {
+            groups.count_pending(run.len, false);
         }
-        release(sb, at_once.group, at_once.run);
+        match self {
+            Self::Joins => {
+                let last = locked.state.last_freed.as_ref().zip(handle.tid());
+                let joined = last.and_then(|(last, tid)| Some((last, last.joined(tid, run)?)));
+                if let Some((last, joined)) = joined {
+                    last.run.0.store(Growing::pack(joined), Relaxed);
+                }
+            }
+            Self::Waits(waiting, run) => {
+                locked.state.last_freed = handle.tid().map(|tid| Last { tid, run });
+                drop(locked);
+                if let Some(at_once) = handle.on_commit(waiting) {
+                    let run = at_once.run.get();
+                    if at_once.node.is_some() {
+                        discard(sb, at_once.group, run);
+                    }
+                    release(sb, at_once.group, run);
+                }
+            }
+        }
     }
 }
 

@@ -227,9 +227,12 @@ fn clear(
     let geo = &sb.info().geometry;
     let index = index_of(geo, ino).ok_or(EUCLEAN)?;
     let desc = locked.read_desc(sb)?;
-    let bitmap = {
-        let parsed: GroupDesc<'_> = locked.desc(geo, &desc)?;
-        locked.inode_bitmap(sb, &parsed)?
+    let bitmap = match locked.known_inode_bitmap(sb) {
+        Some(bitmap) => Some(bitmap),
+        None => {
+            let parsed: GroupDesc<'_> = locked.desc(geo, &desc)?;
+            locked.inode_bitmap(sb, &parsed)?
+        }
     };
     // Where none was ever in use, this one is not.
     let bitmap = bitmap.ok_or_else(|| damage(GroupError::BitsClear))?;

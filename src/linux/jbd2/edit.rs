@@ -58,6 +58,9 @@ pub(super) fn put_into(core: &Core, buffer: &Buffer<'_>, trigger: Option<Trigger
                 // SAFETY: the buffer is held.
                 None => unsafe { StateBit::Unsettled.clear(bh) },
             }
+            if is_dirty_in(raw, bh) {
+                return;
+            }
             let ret = core.counted(raw, || {
                 // SAFETY: a live handle of this task, which has write access to the buffer.
                 unsafe { bindings::jbd2_journal_dirty_metadata(raw, bh) }
@@ -80,6 +83,21 @@ pub(super) fn put_into(core: &Core, buffer: &Buffer<'_>, trigger: Option<Trigger
                 }
             }
         },
+    }
+}
+
+/// Whether the handle's transaction has the buffer already, to which the handle has write access, as
+/// one that has been changed: then there is nothing to tell jbd2.
+#[inline]
+fn is_dirty_in(raw: *mut bindings::handle_t, bh: *mut bindings::buffer_head) -> bool {
+    // SAFETY: the buffer has a journal head, which stays as long as the transaction that write access
+    // has put it into. Its fields are words; that it is in our transaction is changed by nobody
+    // else while the handle is open, and `b_modified` is only set by then.
+    unsafe {
+        let jh: *mut bindings::journal_head = (*bh).b_private.cast();
+        let of = (&raw const (*jh).b_transaction).read_volatile();
+        of == (*raw).__bindgen_anon_1.h_transaction
+            && (&raw const (*jh).b_modified).read_volatile() == 1
     }
 }
 
