@@ -44,6 +44,7 @@ use crate::{
         Corrupt, FileBlock,
     },
 };
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::{prelude::*, sync::aref::ARef};
 
 /// The blocks of one directory.
@@ -142,7 +143,7 @@ pub(super) fn with_directory<'d, R>(
         size: dir.size(),
         seed: info.csum_seed,
         indexed: info.flags().contains(InodeFlags::INDEX),
-        version: dir.version(),
+        version: info.changes.load(Relaxed),
         inline: None,
     };
     if !info.flags().contains(InodeFlags::INLINE_DATA) {

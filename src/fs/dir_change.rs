@@ -5,7 +5,7 @@
 //!
 //! Each function is complete or leaves no trace (see `engine::change`). What they do not do is to
 //! change the directory's times, its link count and its slot: an operation does that once, after
-//! all changes of the directory ([`touched`]).
+//! all changes of the directory ([`super::dir_touch`]).
 //!
 //! Directories that are in their inode are [`super::dir_inline`]'s.
 //!
@@ -16,8 +16,7 @@ use super::{
     dir_inline,
     fault::Fault,
     inode::number,
-    inode_write::Prepared,
-    map_change,
+    inode_write, map_change,
     tx::{Handle, Tx},
     Rext4Fs, VfsInode,
 };
@@ -41,6 +40,7 @@ use crate::{
         Corrupt, FileBlock, Ino,
     },
 };
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 
 /// The blocks of one directory, for changes.
@@ -87,9 +87,24 @@ impl<'a> Change<'a> {
         Ok(())
     }
 
+    /// Takes write access to the directory's slot: what it says is going to change, and storing it
+    /// must not fail then.
+    fn will_be_stored(&self) -> Result<(), Fault> {
+        drop(inode_write::prepare(self.handle, self.dir)?);
+        Ok(())
+    }
+
+    /// The map has been changed, or may have been: it is not what the slot says until somebody has
+    /// stored the inode. (Nobody who stores it meanwhile misses the change: data_sem.)
+    fn note_unstored(&self) {
+        self.dir.data().unstored.store(true, Relaxed);
+    }
+
     /// Takes the last block off the directory's map and size.
     fn drop_last(&self, lblk: FileBlock) -> Result<(), Fault> {
-        map_change::unmap_last(self.handle, self.dir, lblk)?;
+        let result = map_change::unmap_last(self.handle, self.dir, lblk);
+        self.note_unstored();
+        result?;
         let size = u64::from(lblk.get()).saturating_mul(self.block_size());
         self.dir.set_size(size);
         Ok(())
@@ -131,6 +146,7 @@ impl<'a> DirChange for Change<'a> {
     }
 
     fn append(&self, hole: Option<FileBlock>) -> Result<(FileBlock, Edit<'a>), Fault> {
+        self.will_be_stored()?;
         let end = self.end()?;
         let lblk = hole.unwrap_or(end);
         if lblk == end {
@@ -147,6 +163,7 @@ impl<'a> DirChange for Change<'a> {
             }
         }
         let block = map_change::map_new(self.handle, self.dir, lblk)?;
+        self.note_unstored();
         match self.tx.create(block) {
             Ok(edit) => {
                 if lblk == end {
@@ -179,6 +196,7 @@ impl<'a> DirChange for Change<'a> {
     }
 
     fn remove_last(&self, lblk: FileBlock) -> Result<(), Fault> {
+        self.will_be_stored()?;
         self.drop_last(lblk)
     }
 }
@@ -210,7 +228,7 @@ fn with_blocks<'h, R>(
         size: dir.size(),
         seed: info.csum_seed,
         indexed: info.flags().contains(InodeFlags::INDEX),
-        version: dir.version(),
+        version: info.changes.load(Relaxed),
         inline: None,
     })?)
 }
@@ -229,7 +247,7 @@ pub(super) fn find(dir: &VfsInode, name: &[u8]) -> Result<Option<Found>, Fault> 
 /// An entry of a directory, with its block if it is in one.
 pub(super) type Located<'a> = (Found, Option<Held<Buffer<'a>>>);
 
-/// As [`find`], for [`remove_located`].
+/// As [`find`], for [`remove_held`].
 ///
 /// Errors: as there.
 pub(super) fn locate<'d>(dir: &'d VfsInode, name: &[u8]) -> Result<Option<Located<'d>>, Fault> {
@@ -314,25 +332,24 @@ pub(super) fn remove(
     })
 }
 
-/// As [`remove`], of what [`locate`] has found.
+/// As [`remove`], with the block that [`locate`] has found the entry in, if it is in one.
 ///
 /// Errors: as there.
-pub(super) fn remove_located(
+pub(super) fn remove_held(
     handle: &Handle<'_>,
     dir: &VfsInode,
     name: &[u8],
-    (found, held): Located<'_>,
+    place: Place,
+    held: Option<Held<Buffer<'_>>>,
 ) -> Result<(), Fault> {
     if let Some(held) = held {
-        let removed = with_blocks(handle, dir, |d| {
-            dir_edit::remove_held(d, name, found.place, held)
-        });
+        let removed = with_blocks(handle, dir, |d| dir_edit::remove_held(d, name, place, held));
         match removed {
             Err(Fault::Errno(e)) if e == ENOENT => {}
             result => return result.map(|_| ()),
         }
     }
-    remove(handle, dir, name, found.place)
+    remove(handle, dir, name, place)
 }
 
 /// Has `name`, which [`find`] has found at `place`, stand for inode `ino`; otherwise as [`remove`].
@@ -403,14 +420,4 @@ pub(super) fn set_parent(handle: &Handle<'_>, dir: &VfsInode, parent: Ino) -> Re
         Fault::Errno(e) if e == ENOENT => Corrupt::from(DirError::Hole).into(),
         e => e,
     })
-}
-
-/// The entries of `dir`, whose slot is `slot`, have changed: so do its times and version, and all is
-/// stored.
-///
-/// Errors: those of storing.
-pub(super) fn touched(dir: &VfsInode, slot: Prepared<'_, '_>) -> Result {
-    dir.touch();
-    dir.inc_version();
-    slot.store()
 }

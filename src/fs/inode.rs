@@ -157,6 +157,8 @@ pub(crate) struct InodeInfo {
     pub(super) unstored: AtomicBool,
     /// Of a directory: the group that the last inode made in it went to, plus 1; 0 for none.
     last_group: AtomicU32,
+    /// Of a directory: counts changes of its entries; changed with i_rwsem held for writing.
+    pub(super) changes: AtomicU64,
     /// The last transaction with a change of the inode, or a later one that had begun when it was
     /// read. Meaningless without a journal.
     pub(super) sync_tid: AtomicU32,
@@ -219,6 +221,7 @@ impl InodeInfo {
             may_expand: AtomicBool::new(false),
             unstored: AtomicBool::new(false),
             last_group: AtomicU32::new(0),
+            changes: AtomicU64::new(1),
             sync_tid: AtomicU32::new(0),
             datasync_tid: AtomicU32::new(0),
         })

@@ -27,6 +27,7 @@ pub(crate) mod background;
 pub(crate) mod dir;
 mod dir_change;
 mod dir_inline;
+mod dir_touch;
 pub(crate) mod ea_inode;
 mod ea_new;
 pub(crate) mod ea_value;

@@ -15,8 +15,9 @@
 //! Locking: as [`crate::linux::namei_ops`] says.
 
 use super::{
-    dir_change::{self, touched, Located},
+    dir_change::{self, Located},
     dir_inline,
+    dir_touch::Changing,
     fault::Fault,
     handle,
     inode::number,
@@ -166,7 +167,11 @@ fn make(
         handle.sync();
     }
     let report = |e: Fault| e.report_inode(dir, "create");
-    let slot = inode_write::prepare(&handle, dir)?;
+    let changing = if is_dir {
+        Changing::begin_counted(&handle, dir)?
+    } else {
+        Changing::begin(&handle, dir)
+    };
     let links = if is_dir { 2 } else { 1 };
     let made = fresh
         .make(&handle, dir, name.name(), contents, links)
@@ -180,15 +185,14 @@ fn make(
             dir_change::add(&handle, dir, name.name(), ino, file_type)
         });
     if let Err(e) = named {
-        // What has been made ready for the name, a block for example, stays.
-        let _ = slot.store();
+        changing.failed();
         made.abandon(handle);
         return Err(report(e));
     }
     if is_dir {
         count_subdirectory(dir);
     }
-    match touched(dir, slot).and(handle.stop()) {
+    match changing.done().and(handle.stop()) {
         Ok(()) => Ok(made),
         Err(e) => {
             // It has its name, whatever becomes of that: its number must not be freed.
@@ -319,12 +323,12 @@ pub(super) fn link<'a>(
             handle.sync();
         }
         let report = |e: Fault| e.report_inode(dir, "link");
-        let dir_slot = inode_write::prepare(&handle, dir)?;
+        let changing = Changing::begin(&handle, dir);
         let slot = inode_write::prepare(&handle, inode)?;
         let ino = number(inode).map_err(report)?;
         let file_type = FileType::from_mode(inode.mode());
         if let Err(e) = dir_change::add(&handle, dir, name.name(), ino, file_type) {
-            let _ = dir_slot.store();
+            changing.failed();
             return Err(report(e));
         }
         // A file that was made without a name.
@@ -337,7 +341,7 @@ pub(super) fn link<'a>(
         } else {
             Ok(())
         };
-        let stored = slot.store().and(touched(dir, dir_slot)).and(orphan);
+        let stored = slot.store().and(changing.done()).and(orphan);
         stored.and(handle.stop())
     })?;
     name.instantiate(held)
@@ -351,7 +355,11 @@ pub(super) fn find_entry(dir: &VfsInode, name: &[u8], inode: &VfsInode) -> Resul
 }
 
 /// As [`find_entry`], with the entry's block.
-fn locate_entry<'d>(dir: &'d VfsInode, name: &[u8], inode: &VfsInode) -> Result<Located<'d>> {
+pub(super) fn locate_entry<'d>(
+    dir: &'d VfsInode,
+    name: &[u8],
+    inode: &VfsInode,
+) -> Result<Located<'d>> {
     let located = dir_change::locate(dir, name).map_err(|e| e.report_inode(dir, "lookup"))?;
     located
         .filter(|(found, _)| u64::from(found.ino.get()) == inode.ino())
@@ -362,13 +370,13 @@ fn locate_entry<'d>(dir: &'d VfsInode, name: &[u8], inode: &VfsInode) -> Result<
 pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -> Result {
     let sb = dir.super_block();
     handle::may_write(sb)?;
-    let located = locate_entry(dir, name.name(), inode)?;
+    let (found, held) = locate_entry(dir, name.name(), inode)?;
     let mut outside = NoHandle::here()?;
     let handle = handle::begin(sb, &mut outside, Op::Unlink(map_change::shape(dir)))?;
     if dir.is_dirsync() {
         handle.sync();
     }
-    let dir_slot = inode_write::prepare(&handle, dir)?;
+    let changing = Changing::begin(&handle, dir);
     let slot = inode_write::prepare(&handle, inode)?;
     let links = inode.nlink();
     if links == 0 {
@@ -377,7 +385,7 @@ pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -
     if links <= 1 {
         orphan::add(&handle, inode)?;
     }
-    if let Err(e) = dir_change::remove_located(&handle, dir, name.name(), located) {
+    if let Err(e) = dir_change::remove_held(&handle, dir, name.name(), found.place, held) {
         if links == 1 {
             let _ = orphan::del(&handle, inode);
         }
@@ -386,7 +394,7 @@ pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -
     inode.drop_nlink();
     inode.inc_version();
     inode.touch_ctime();
-    let stored = touched(dir, dir_slot).and(slot.store());
+    let stored = changing.done().and(slot.store());
     stored.and(handle.stop())
 }
 
@@ -394,17 +402,17 @@ pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -
 pub(super) fn rmdir(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -> Result {
     let sb = dir.super_block();
     handle::may_write(sb)?;
-    let located = locate_entry(dir, name.name(), inode)?;
+    let (found, held) = locate_entry(dir, name.name(), inode)?;
     check_empty(inode)?;
     let mut outside = NoHandle::here()?;
     let handle = handle::begin(sb, &mut outside, Op::Rmdir(map_change::shape(dir)))?;
     if dir.is_dirsync() {
         handle.sync();
     }
-    let dir_slot = inode_write::prepare(&handle, dir)?;
+    let changing = Changing::begin_counted(&handle, dir)?;
     let slot = inode_write::prepare(&handle, inode)?;
     orphan::add(&handle, inode)?;
-    if let Err(e) = dir_change::remove_located(&handle, dir, name.name(), located) {
+    if let Err(e) = dir_change::remove_held(&handle, dir, name.name(), found.place, held) {
         let _ = orphan::del(&handle, inode);
         return Err(e.report_inode(dir, "rmdir"));
     }
@@ -413,7 +421,7 @@ pub(super) fn rmdir(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) ->
     }
     end_directory(inode);
     uncount_subdirectory(dir);
-    let stored = touched(dir, dir_slot).and(slot.store());
+    let stored = changing.done().and(slot.store());
     stored.and(handle.stop())
 }
 

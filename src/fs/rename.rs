@@ -13,12 +13,13 @@
 //! Locking: as [`crate::linux::namei_ops`] says.
 
 use super::{
-    dir_change::{self, touched},
+    dir_change,
+    dir_touch::Changing,
     fault::Fault,
     handle, inode_write, map_change,
     namei::{
         check_empty, count_subdirectory, end_directory, find_entry, ino, is_full_of_links,
-        keeps_projects_apart, retrying, uncount_subdirectory, warn,
+        keeps_projects_apart, locate_entry, retrying, uncount_subdirectory, warn,
     },
     new_inode::{Contents, Fresh, Made},
     orphan,
@@ -26,8 +27,12 @@ use super::{
     Rext4Fs, VfsInode,
 };
 use crate::{
-    engine::{credits::Op, dir_lookup::Place},
+    engine::{
+        credits::Op,
+        dir_lookup::{Held, Place},
+    },
     linux::{
+        buffer::Buffer,
         inode_edit::InodeEdit as _,
         jbd2::NoHandle,
         namei_ops::{Rename, RenameFlags},
@@ -86,7 +91,7 @@ fn move_name(args: &Rename<'_, Rext4Fs>) -> Result {
     if keeps_projects_apart(new.dir, inode) {
         return Err(EXDEV);
     }
-    let old_place = find_entry(old.dir, old.name, inode)?.place;
+    let (old_found, old_held) = locate_entry(old.dir, old.name, inode)?;
     let new_place = match target {
         Some(target) => Some(find_entry(new.dir, new.name, target)?.place),
         None => None,
@@ -128,7 +133,7 @@ fn move_name(args: &Rename<'_, Rext4Fs>) -> Result {
         target,
         old: &old,
         new: &new,
-        old_place,
+        old_place: old_found.place,
         new_place,
         moves_dir,
         whiteout: made.as_ref(),
@@ -139,7 +144,7 @@ fn move_name(args: &Rename<'_, Rext4Fs>) -> Result {
             .map_err(|e| e.report_inode(old.dir, "rename")),
         None => Ok(()),
     };
-    let done = whiteout.and_then(|()| plan.carry_out());
+    let done = whiteout.and_then(|()| plan.carry_out(old_held));
     let Some(made) = made else {
         return done.and(handle.stop());
     };
@@ -169,8 +174,8 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Changes everything, or nothing.
-    fn carry_out(&self) -> Result {
+    /// Changes everything, or nothing. `held` is the block of the old name.
+    fn carry_out(&self, held: Option<Held<Buffer<'_>>>) -> Result {
         let Self {
             handle,
             inode,
@@ -179,11 +184,18 @@ impl Plan<'_> {
             new,
             ..
         } = *self;
-        let old_slot = inode_write::prepare(handle, old.dir)?;
-        let new_slot = if same(old.dir, new.dir) {
+        let begin = |dir| {
+            if inode.is_dir() {
+                Changing::begin_counted(handle, dir)
+            } else {
+                Ok(Changing::begin(handle, dir))
+            }
+        };
+        let old_changing = begin(old.dir)?;
+        let new_changing = if same(old.dir, new.dir) {
             None
         } else {
-            Some(inode_write::prepare(handle, new.dir)?)
+            Some(begin(new.dir)?)
         };
         let slot = inode_write::prepare(handle, inode)?;
         let target_slot = match target {
@@ -196,14 +208,13 @@ impl Plan<'_> {
         if let Some(dying) = dying {
             orphan::add(handle, dying)?;
         }
-        if let Err((e, dir)) = self.change_names() {
+        if let Err((e, dir)) = self.change_names(held) {
             if let Some(dying) = dying {
                 let _ = orphan::del(handle, dying);
             }
-            // What has been made ready for the name, a block for example, stays.
-            let _ = old_slot.store();
-            if let Some(slot) = new_slot {
-                let _ = slot.store();
+            old_changing.failed();
+            if let Some(changing) = new_changing {
+                changing.failed();
             }
             return Err(e.report_inode(dir, "rename"));
         }
@@ -227,9 +238,9 @@ impl Plan<'_> {
             uncount_subdirectory(old.dir);
             count_subdirectory(new.dir);
         }
-        let mut stored = slot.store().and(touched(old.dir, old_slot));
-        if let Some(slot) = new_slot {
-            stored = stored.and(touched(new.dir, slot));
+        let mut stored = slot.store().and(old_changing.done());
+        if let Some(changing) = new_changing {
+            stored = stored.and(changing.done());
         }
         if let Some(slot) = target_slot {
             stored = stored.and(slot.store());
@@ -239,7 +250,7 @@ impl Plan<'_> {
 
     /// Changes the directories' entries. An error, with the directory that it comes from, means
     /// that all are as they were.
-    fn change_names(&self) -> Result<(), (Fault, &VfsInode)> {
+    fn change_names(&self, held: Option<Held<Buffer<'_>>>) -> Result<(), (Fault, &VfsInode)> {
         let Self {
             handle,
             inode,
@@ -250,6 +261,8 @@ impl Plan<'_> {
         } = *self;
         let ino = ino(inode).map_err(|e| (e.into(), inode))?;
         let file_type = FileType::from_mode(inode.mode());
+        let room = |dir: &VfsInode| (dir.size(), dir.sectors());
+        let room_before = room(old.dir);
         // The new name: the only step that may want space.
         match self.new_place {
             Some(place) => {
@@ -268,25 +281,26 @@ impl Plan<'_> {
                 return Err((e, inode));
             }
         }
-        // The new name may have moved the old one in its directory, which may even have got an index.
-        let old_place = if same(old.dir, new.dir) && self.new_place.is_none() {
+        // A new name that wants no more room leaves the others where they are.
+        let (old_place, held) = if room(old.dir) == room_before {
+            (self.old_place, held)
+        } else {
+            drop(held);
             match dir_change::find(old.dir, old.name) {
-                Ok(Some(found)) => found.place,
-                Ok(None) => self.old_place,
+                Ok(Some(found)) => (found.place, None),
+                Ok(None) => (self.old_place, None),
                 Err(e) => {
                     undo();
                     return Err((e, old.dir));
                 }
             }
-        } else {
-            self.old_place
         };
         let gone = match self.whiteout {
             Some(made) => number_of(made).and_then(|ino| {
                 let file_type = FileType::CharDevice;
                 dir_change::replace(handle, old.dir, old.name, old_place, ino, file_type)
             }),
-            None => dir_change::remove(handle, old.dir, old.name, old_place),
+            None => dir_change::remove_held(handle, old.dir, old.name, old_place, held),
         };
         gone.map_err(|e| {
             if self.moves_dir {
@@ -374,9 +388,9 @@ fn trade(
     let (a_dir, b_dir) = (args.old_dir, args.new_dir);
     let (a_name, b_name) = (args.old.name(), args.new.name());
     let across = !same(a_dir, b_dir);
-    let a_dir_slot = inode_write::prepare(handle, a_dir)?;
-    let b_dir_slot = if across {
-        Some(inode_write::prepare(handle, b_dir)?)
+    let a_changing = Changing::begin_counted(handle, a_dir)?;
+    let b_changing = if across {
+        Some(Changing::begin_counted(handle, b_dir)?)
     } else {
         None
     };
@@ -434,9 +448,9 @@ fn trade(
         uncount_subdirectory(less);
     }
     let mut stored = a_slot.store().and(b_slot.store());
-    stored = stored.and(touched(a_dir, a_dir_slot));
-    if let Some(slot) = b_dir_slot {
-        stored = stored.and(touched(b_dir, slot));
+    stored = stored.and(a_changing.done());
+    if let Some(changing) = b_changing {
+        stored = stored.and(changing.done());
     }
     stored
 }
