@@ -39,7 +39,8 @@ pub(crate) fn evict(inode: &VfsInode, why: Eviction) {
         alloc::give_up(inode.super_block(), ino);
     }
     // A file system that is read-only or has been shut down frees nothing.
-    if why == Eviction::Deleted && handle::may_write(inode.super_block()).is_ok() {
+    let gone = inode.data().deletion.is_gone();
+    if why == Eviction::Deleted && !gone && handle::may_write(inode.super_block()).is_ok() {
         if let Err(e) = delete(inode) {
             complain(inode, e);
         }

@@ -19,6 +19,7 @@
 //! Lock order: i_rwsem, handle, xattr_sem, data_sem, the slot.
 
 use super::{
+    delete,
     dir::{Dir, DirInode},
     fault::Fault,
     file::{File, FileInode, SpecialInode},
@@ -151,6 +152,8 @@ pub(crate) struct InodeInfo {
     pub(super) slot_key: SpinLock<SlotRight>,
     /// Where the inode is noted as an orphan.
     pub(super) orphan: orphan::Place,
+    /// Whether it is being deleted with its last name.
+    pub(super) deletion: delete::State,
     /// Whether the extra fields are to be extended when the inode is written next.
     pub(super) may_expand: AtomicBool,
     /// Whether a change that the VFS has reported could not be stored.
@@ -218,6 +221,7 @@ impl InodeInfo {
                 "rext4 inode slot"
             ),
             orphan: orphan::Place::none(),
+            deletion: delete::State::none(),
             may_expand: AtomicBool::new(false),
             unstored: AtomicBool::new(false),
             last_group: AtomicU32::new(0),
@@ -485,6 +489,9 @@ fn try_iget(sb: &Sb, ino: Ino, purpose: Purpose) -> Result<ARef<VfsInode>, Fault
     })?;
     match sb.iget(ino.get().into())? {
         Got::Cached(inode) => {
+            if inode.data().deletion.is_claimed() {
+                return Err(ESTALE.into());
+            }
             let is_ea = inode.data().flags().contains(InodeFlags::EA_INODE);
             match (
                 purpose == Purpose::EaInode,

@@ -46,9 +46,16 @@ fn make_up(inode: &VfsInode) -> Result {
     store(inode, true).inspect_err(|e| complain(inode, *e))
 }
 
+/// Nothing is to be stored of an inode that is gone, or goes meanwhile.
 fn store(inode: &VfsInode, datasync: bool) -> Result {
+    if inode.data().deletion.is_gone() {
+        return Ok(());
+    }
     let handle = handle::join(inode.super_block(), Op::UpdateInode)?;
-    inode_write::store(&handle, inode)?;
+    match inode_write::store(&handle, inode) {
+        Err(e) if e == ESTALE => return handle.stop(),
+        stored => stored?,
+    }
     if datasync {
         inode_write::note_change(&handle, inode, true);
     }

@@ -64,12 +64,16 @@ pub(crate) fn store(handle: &Handle<'_>, inode: &VfsInode) -> Result {
 
 /// Gets the block with the slot of `inode`, and write access to it. May sleep.
 ///
-/// Errors: EIO; EROFS when the journal has been given up.
+/// Errors: EIO; EROFS when the journal has been given up; ESTALE for an inode that is gone (see
+/// [`super::delete`]).
 #[inline]
 pub(crate) fn prepare<'h, 'j>(
     handle: &'h Handle<'j>,
     inode: &'h VfsInode,
 ) -> Result<Prepared<'h, 'j>> {
+    if inode.data().deletion.is_gone() {
+        return Err(ESTALE);
+    }
     let device = inode.super_block().device();
     let block = inode.data().slot_block;
     let buffer = match device.cached(block) {
@@ -99,6 +103,15 @@ impl Prepared<'_, '_> {
     /// all other fields have been written.
     pub(crate) fn store(self) -> Result {
         self.store_with(|_| ())
+    }
+
+    /// As [`store`](Self::store), after counting a change of the inode, which happens now.
+    ///
+    /// Errors: as there.
+    pub(crate) fn store_changed(self) -> Result {
+        self.inode.inc_version();
+        self.inode.touch_ctime();
+        self.store()
     }
 
     /// As [`store`](Self::store), and changes the slot by `f` before (see [`edit`](Self::edit)).
@@ -245,8 +258,9 @@ impl Prepared<'_, '_> {
         let info = self.inode.data();
         let geo = &self.inode.super_block().info().geometry;
         let change = |key: &mut SlotKey| {
-            let slot = self.access.open(key);
-            let mut slot = slot.ok_or(Corrupt::from(InodeError::Truncated))?;
+            let Some(mut slot) = self.access.open(key) else {
+                return Err(self.no_slot());
+            };
             let edit = if fresh {
                 InodeEdit::fresh(geo, &mut slot)
             } else {
@@ -261,6 +275,16 @@ impl Prepared<'_, '_> {
             SlotRight::Own(key) => change(key),
             SlotRight::Listed(listed) => listed.with_key(change),
         }
+    }
+
+    /// Why a slot cannot be opened.
+    #[cold]
+    fn no_slot(&self) -> Fault {
+        if self.inode.data().deletion.is_claimed() {
+            // It has gone since the access was taken.
+            return ESTALE.into();
+        }
+        Corrupt::from(InodeError::Truncated).into()
     }
 
     /// The time of deletion that is in the slot, which only the caller changes.

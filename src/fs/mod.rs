@@ -24,6 +24,7 @@
 pub(crate) mod acl;
 pub(crate) mod alloc;
 pub(crate) mod background;
+mod delete;
 pub(crate) mod dir;
 mod dir_change;
 mod dir_inline;

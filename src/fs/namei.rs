@@ -15,6 +15,7 @@
 //! Locking: as [`crate::linux::namei_ops`] says.
 
 use super::{
+    delete::Fate,
     dir_change::{self, Located},
     dir_inline,
     dir_touch::Changing,
@@ -35,6 +36,7 @@ use crate::{
         inode_edit::InodeEdit as _,
         jbd2::NoHandle,
         namei_ops::Tmpfile,
+        sole::Users,
         super_block::{message, Level},
     },
     ondisk::{
@@ -379,22 +381,21 @@ pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -
     let changing = Changing::begin(&handle, dir);
     let slot = inode_write::prepare(&handle, inode)?;
     let links = inode.nlink();
-    if links == 0 {
-        warn(inode, "deleting a file with no links");
-    }
-    if links <= 1 {
-        orphan::add(&handle, inode)?;
-    }
-    if let Err(e) = dir_change::remove_held(&handle, dir, name.name(), found.place, held) {
-        if links == 1 {
-            let _ = orphan::del(&handle, inode);
+    let fate = match links {
+        0 => {
+            warn(inode, "deleting a file with no links");
+            orphan::add(&handle, inode)?;
+            Fate::Stays
         }
+        1 => Fate::of_last_name(&handle, name, inode, Users::UNLINK)?,
+        _ => Fate::Stays,
+    };
+    if let Err(e) = dir_change::remove_held(&handle, dir, name.name(), found.place, held) {
+        fate.averted(&handle);
         return Err(e.report_inode(dir, "unlink"));
     }
     inode.drop_nlink();
-    inode.inc_version();
-    inode.touch_ctime();
-    let stored = changing.done().and(slot.store());
+    let stored = changing.done().and(fate.settle(&handle, slot));
     stored.and(handle.stop())
 }
 
@@ -411,17 +412,17 @@ pub(super) fn rmdir(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) ->
     }
     let changing = Changing::begin_counted(&handle, dir)?;
     let slot = inode_write::prepare(&handle, inode)?;
-    orphan::add(&handle, inode)?;
+    let fate = Fate::of_last_name(&handle, name, inode, Users::RMDIR)?;
     if let Err(e) = dir_change::remove_held(&handle, dir, name.name(), found.place, held) {
-        let _ = orphan::del(&handle, inode);
+        fate.averted(&handle);
         return Err(e.report_inode(dir, "rmdir"));
     }
     if inode.nlink() > 2 {
         warn(inode, "empty directory has too many links");
     }
-    end_directory(inode);
+    inode.clear_nlink();
     uncount_subdirectory(dir);
-    let stored = changing.done().and(slot.store());
+    let stored = changing.done().and(fate.settle(&handle, slot));
     stored.and(handle.stop())
 }
 

@@ -16,7 +16,7 @@ use super::{
     alloc::Allocation,
     fault::Fault,
     handle,
-    inode::MapKind,
+    inode::{MapKind, Root},
     inode_write, map,
     map_change::{self, account, remember},
     meta::FileBounds,
@@ -39,7 +39,7 @@ use crate::{
         sched::relax,
     },
     ondisk::{
-        extent::{ExtentError, Node, ROOT_SIZE},
+        extent::{edit::EMPTY_ROOT, ExtentError, Node, ROOT_SIZE},
         inode::InodeFlags,
         Corrupt, FileBlock, FsBlock,
     },
@@ -91,6 +91,47 @@ pub(crate) fn is_empty(inode: &VfsInode) -> bool {
         }
         MapKind::Indirect => info.data_sem.read().block.iter().all(|byte| *byte == 0),
     }
+}
+
+/// The only block of `inode`, which `root` leads to; `None` if there are others, or none.
+fn only_block(inode: &VfsInode, root: &Root) -> Option<FsBlock> {
+    let (sb, info) = (inode.super_block(), inode.data());
+    if info.map_kind() != MapKind::Extents || sb.info().geometry.cluster_ratio() != 1 {
+        return None;
+    }
+    let Ok((Node::Leaf(entries), _)) = Node::root(&root.block) else {
+        return None;
+    };
+    let only = entries.get(0).filter(|_| entries.len() == 1)?;
+    let extent = only.check(&FileBounds::new(sb.info(), inode.ino())).ok()?;
+    (extent.len == 1).then_some(extent.start)
+}
+
+/// Whether `inode` has exactly one block, and its map none. Takes `data_sem`.
+pub(super) fn has_only_block(inode: &VfsInode) -> bool {
+    only_block(inode, &inode.data().data_sem.read()).is_some()
+}
+
+/// Frees the only block of `inode`, of which [`has_only_block`] is true and which is metadata;
+/// returns the root of its map, which is empty then. The caller stores the inode in the same handle.
+/// May sleep.
+///
+/// Errors: damage, EIO, ENOMEM, those of a journal that has been given up. Nothing has changed then.
+pub(super) fn free_only_block(
+    handle: &Handle<'_>,
+    inode: &VfsInode,
+) -> Result<[u8; ROOT_SIZE], Fault> {
+    let mut root = inode.data().data_sem.write();
+    let block = only_block(inode, &root).ok_or(EUCLEAN)?;
+    let allocation = Allocation::new(inode.super_block(), handle);
+    allocation.free(block, 1, Was::Metadata)?;
+    root.block = EMPTY_ROOT;
+    account(inode, &allocation);
+    remember(inode, |cache| {
+        cache.clear();
+        Ok(())
+    });
+    Ok(root.block)
 }
 
 /// Whether `inode` is of a kind that can be truncated.

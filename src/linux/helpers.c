@@ -61,6 +61,38 @@ __rext4_helper unsigned int rext4_helper_inode_state_read_once(struct inode *ino
 	return inode_state_read_once(inode);
 }
 
+__rext4_helper int rext4_helper_icount_read_once(const struct inode *inode)
+{
+	return icount_read_once(inode);
+}
+
+__rext4_helper void rext4_helper_remove_inode_hash(struct inode *inode)
+{
+	remove_inode_hash(inode);
+}
+
+__rext4_helper void rext4_helper_insert_inode_hash(struct inode *inode)
+{
+	insert_inode_hash(inode);
+}
+
+/* Whether the dentry, by way of which the inode is known, is the only such one, and nobody else holds either. */
+__rext4_helper bool rext4_helper_d_drop_sole(struct dentry *dentry, unsigned int dentry_users, int inode_users)
+{
+	struct inode *inode = d_inode(dentry);
+	bool sole;
+
+	spin_lock(&inode->i_lock);
+	spin_lock(&dentry->d_lock);
+	sole = d_count(dentry) == dentry_users && icount_read(inode) == inode_users &&
+	       inode->i_dentry.first == &dentry->d_alias && !dentry->d_alias.next;
+	if (sole)
+		__d_drop(dentry);
+	spin_unlock(&dentry->d_lock);
+	spin_unlock(&inode->i_lock);
+	return sole;
+}
+
 __rext4_helper loff_t rext4_helper_i_size_read(const struct inode *inode)
 {
 	return i_size_read(inode);

@@ -56,6 +56,7 @@ pub(crate) mod sched;
 pub(crate) mod security;
 pub(crate) mod seqcount;
 pub(crate) mod setattr;
+pub(crate) mod sole;
 pub(crate) mod stat;
 pub(crate) mod super_block;
 pub(crate) mod super_ops;
