@@ -20,11 +20,13 @@ use super::{
 };
 use crate::{
     engine::{
-        extent_map::ExtentMap, extent_walk::ExtentTree, indirect_walk::IndirectMap,
-        mapping::Mapping,
+        extent_map::ExtentMap,
+        extent_walk::ExtentTree,
+        indirect_walk::IndirectMap,
+        mapping::{self, Mapping},
     },
     linux::{buffer::Verified, maple::RangeTree, nofs::NoFs},
-    ondisk::{Corrupt, FileBlock},
+    ondisk::{extent::ExtentError, Corrupt, FileBlock, FsBlock},
 };
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
@@ -91,6 +93,48 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
     info.stored.store(stored, Relaxed);
     let found = found.map_err(|e| e.report_inode(inode, "block map"))?;
     Ok((found, info.seq.current()))
+}
+
+/// The first block of `inode` at or behind `from`, before `to`, that is mapped, and to which block.
+/// May sleep; takes `data_sem`.
+///
+/// Errors: as [`lookup`].
+pub(crate) fn first_mapped(
+    inode: &VfsInode,
+    from: FileBlock,
+    to: FileBlock,
+) -> Result<Option<(FileBlock, FsBlock)>> {
+    let mut at = from;
+    // Each turn goes on by a block at least.
+    while at < to {
+        let (m, _) = lookup(inode, at, false)?;
+        if let mapping::MapKind::Written(start) | mapping::MapKind::Unwritten(start) = m.kind {
+            let block = start.checked_add(m.lblk.distance_to(at).into());
+            return Ok(Some((at, block.ok_or(EUCLEAN)?)));
+        }
+        at = m.end().max(at.saturating_add(1));
+    }
+    Ok(None)
+}
+
+/// The first block of the cluster that `cluster` of `inode` is in, if any of its blocks is mapped; with
+/// bigalloc. May sleep; takes `data_sem`.
+///
+/// Errors: EUCLEAN (reported), EIO, ENOMEM.
+pub(crate) fn mapped_cluster(inode: &VfsInode, cluster: u32) -> Result<Option<FsBlock>> {
+    let geo = &inode.super_block().info().geometry;
+    let first = FileBlock::new(cluster.wrapping_shl(geo.cluster_bits()));
+    let end = first.saturating_add(geo.cluster_ratio());
+    let Some((at, block)) = first_mapped(inode, first, end)? else {
+        return Ok(None);
+    };
+    let mask = u64::from(geo.cluster_ratio().wrapping_sub(1));
+    if (block.get() ^ u64::from(at.get())) & mask != 0 {
+        // Extents need not be where clusters are on an image that is made up.
+        let e = Fault::from(Corrupt::from(ExtentError::BadRun));
+        return Err(e.report_inode(inode, "block map"));
+    }
+    Ok(Some(FsBlock::new(block.get() & !mask)))
 }
 
 /// Asks the tree on disk.

@@ -11,9 +11,9 @@
 //!
 //! With bigalloc a block lies at the same place in its cluster on disk as in the file. The first
 //! block of a cluster of the file that is mapped takes a whole cluster; the others are in it
-//! already. So a block that is not the first of its cluster goes without a cluster's being freed
-//! as long as those before it are there, which is so for all contents of this kind: they have no
-//! holes but for directories that C ext4 or e2fsck left one in.
+//! already, and the last one that goes frees it. Contents of this kind are mapped and unmapped at
+//! their end, but C ext4 or e2fsck may have left holes in a directory: so the map is asked which
+//! other blocks of the cluster there are.
 //!
 //! Locking: i_rwsem of the inode exclusively, or the inode is being made or evicted; a handle;
 //! `data_sem` is taken here.
@@ -82,25 +82,26 @@ pub(crate) fn map_new(
         Some(before) => Some(map::lookup(inode, FileBlock::new(before), false)?.0),
         None => None,
     };
+    let within = lblk.get() & geo.cluster_ratio().wrapping_sub(1);
+    // Another block of the cluster has brought this one along.
+    let shared = if geo.cluster_bits() == 0 {
+        None
+    } else {
+        let cluster = lblk.get().wrapping_shr(geo.cluster_bits());
+        let first = map::mapped_cluster(inode, cluster)?;
+        first.and_then(|first| first.checked_add(within.into()))
+    };
     let mut root = info.data_sem.write();
     let allocation = Allocation::of_map(inode, handle);
-    let ratio = geo.cluster_ratio();
-    let within = lblk.get() & ratio.wrapping_sub(1);
     let neighbour = before.and_then(|m| match m.kind {
         mapping::MapKind::Written(start) => Some((m, start)),
         _ => None,
     });
-    // The block before, if it is in the same cluster, has brought this one along.
-    let shared = neighbour.filter(|_| within != 0).and_then(|(m, start)| {
-        let after = m.lblk.distance_to(lblk);
-        start.checked_add(after.into())
-    });
     let bounds = FileBounds::new(sb.info(), inode.ino());
     let (block, taken) = match shared {
         Some(block) => {
-            // Extents need not be where clusters are on an image that is made up.
-            let off = (block.get() as u32 ^ lblk.get()) & ratio.wrapping_sub(1);
-            if off != 0 || bounds.check_run(block.get(), 1).is_none() {
+            // The rest of a cluster need not be what it should on an image that is made up.
+            if bounds.check_run(block.get(), 1).is_none() {
                 return Err(Corrupt::from(ExtentError::BadRun).into());
             }
             (block, None)
@@ -141,13 +142,15 @@ pub(crate) fn unmap_last(
     let sb = inode.super_block();
     let geo = &sb.info().geometry;
     let info = inode.data();
+    let first = FileBlock::new(lblk.get() & !geo.cluster_ratio().wrapping_sub(1));
+    let keeps_cluster = first < lblk && map::first_mapped(inode, first, lblk)?.is_some();
     let mut root = info.data_sem.write();
     let allocation = Allocation::new(sb, handle);
     let contents = Contents {
         allocation: &allocation,
         handle,
         sb,
-        keeps_cluster: lblk.get() & geo.cluster_ratio().wrapping_sub(1) != 0,
+        keeps_cluster,
     };
     let mut result = remove(handle, inode, &mut root, &contents, lblk);
     if result.is_err() {

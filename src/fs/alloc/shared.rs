@@ -27,12 +27,9 @@ use super::{
     window,
 };
 use crate::{
-    engine::{
-        alloc::{first_block_of, Run},
-        mapping::MapKind,
-    },
-    fs::{fault::Fault, map, tx::Handle, Sb, VfsInode},
-    ondisk::{extent::ExtentError, Corrupt, FileBlock, FsBlock, Geometry, Group, Ino},
+    engine::alloc::{first_block_of, Run},
+    fs::{map, tx::Handle, Sb, VfsInode},
+    ondisk::{FsBlock, Geometry, Group, Ino},
 };
 use kernel::{new_mutex, prelude::*, rbtree::RBTree, sync::Mutex};
 
@@ -135,36 +132,9 @@ fn bases(geo: &Geometry, group: Group, run: Run) -> impl Iterator<Item = (u32, u
     (run.start..run.end()).map(move |at| (at, first_block_of(geo, group, at).get()))
 }
 
-/// The first block of the cluster that `cluster` of a file is in, if blocks of it are mapped. Takes
-/// `data_sem`.
-///
-/// Errors: EUCLEAN (reported), EIO, ENOMEM.
+/// [`map::mapped_cluster`] as a number.
 fn mapped_cluster(inode: &VfsInode, cluster: u32) -> Result<Option<u64>> {
-    let geo = &inode.super_block().info().geometry;
-    let ratio = geo.cluster_ratio();
-    let mut at = FileBlock::new(cluster.wrapping_shl(geo.cluster_bits()));
-    let end = at.saturating_add(ratio);
-    // Each turn goes on by a block at least.
-    while at < end {
-        let (m, _) = map::lookup(inode, at, false)?;
-        let start = match m.kind {
-            MapKind::Written(start) | MapKind::Unwritten(start) => start.get(),
-            MapKind::Hole => {
-                at = m.end().max(at.saturating_add(1));
-                continue;
-            }
-        };
-        let block = start.saturating_add(m.lblk.distance_to(at).into());
-        let mask = ratio.wrapping_sub(1);
-        // CAST: the low bits only.
-        if (block as u32 ^ at.get()) & mask != 0 {
-            // Extents need not be where clusters are on an image that is made up.
-            let e = Fault::from(Corrupt::from(ExtentError::BadRun));
-            return Err(e.report_inode(inode, "block map"));
-        }
-        return Ok(Some(block & !u64::from(mask)));
-    }
-    Ok(None)
+    Ok(map::mapped_cluster(inode, cluster)?.map(FsBlock::get))
 }
 
 /// [`Place::take`] where clusters have several blocks.
