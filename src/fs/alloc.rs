@@ -30,7 +30,7 @@ mod stats;
 mod window;
 
 pub(crate) use freed::{discard_step, release_all, Discards, Last as LastFreed};
-pub(crate) use inodes::{free_inode, is_inode_used, take_inode};
+pub(crate) use inodes::{distrust_inode, free_inode, is_inode_used, take_inode};
 #[allow(unused_imports, reason = "for contents of files, which are to come")]
 pub(crate) use place::{InFlight, Lack, Place, Settled, Wanted};
 #[allow(unused_imports, reason = "for contents of files, which are to come")]

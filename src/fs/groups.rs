@@ -31,7 +31,9 @@ use crate::{
     engine::{
         alloc::{
             goal::flex_groups,
-            index, metadata,
+            index,
+            inode_bits::Resting,
+            metadata,
             orlov::{FlexStats, GroupStats, Totals},
             runs, GroupIndex, GroupMap, Run,
         },
@@ -125,8 +127,11 @@ pub(crate) struct State {
     pub(crate) block_bitmap: u64,
     /// See `block_bitmap`.
     pub(crate) inode_bitmap: u64,
-    /// No inode of the group before this one is free, as numbers in the group go.
+    /// No inode of the group before this one is free, as numbers in the group go, but those that
+    /// are resting.
     pub(crate) first_inode: u32,
+    /// Without a journal: inodes that were freed a short time ago.
+    pub(crate) resting: Resting,
     /// The part of the inode table that was never used is being zeroed: it must not be used.
     pub(crate) zeroing: bool,
     /// All that is free has been discarded.
@@ -176,6 +181,7 @@ impl Groups {
                 block_bitmap: 0,
                 inode_bitmap: 0,
                 first_inode: 0,
+                resting: Resting::default(),
                 zeroing: false,
                 trimmed: false,
                 map: None,
@@ -270,6 +276,7 @@ impl Groups {
             locked.state.block_bitmap = block_bitmap.get();
             locked.state.inode_bitmap = inode_bitmap.get();
             locked.state.first_inode = 0;
+            locked.state.resting = Resting::default();
             locked.state.trimmed &= !more_is_free;
             locked.state.bad_clusters = false;
             locked.state.bad_inodes = false;

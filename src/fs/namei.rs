@@ -451,7 +451,7 @@ pub(super) fn check_empty(inode: &VfsInode) -> Result {
 
 /// Reports something odd that nothing is lost by.
 #[cold]
-pub(super) fn warn(inode: &VfsInode, what: &'static str) {
+fn warn(inode: &VfsInode, what: &'static str) {
     let sb = inode.super_block();
     sb.info().errors.count_warning();
     if sb.info().errors.may_print() {

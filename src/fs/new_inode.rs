@@ -38,7 +38,6 @@ use crate::{
         inode_edit::InodeEdit as _,
         inode_new::{FreshInode, ReadyInode},
         random::random_u32,
-        super_block::{message, Level},
     },
     ondisk::{
         extent::edit::EMPTY_ROOT,
@@ -183,11 +182,7 @@ impl Fresh {
         // As C ext4 starts to count; the lowest bit is the VFS's.
         inode.set_raw_version(1 << 1);
         let mut inode = inode.insert(ino.get().into()).map_err(|_| {
-            message(
-                Level::Err,
-                sb.id(),
-                fmt!("failed to insert inode {}: doubly allocated?\n", ino.get()),
-            );
+            alloc::distrust_inode(sb, ino);
             Unmade {
                 error: EIO.into(),
                 in_use: true,

@@ -19,7 +19,7 @@ use super::{
     handle, inode_write, map_change,
     namei::{
         check_empty, count_subdirectory, end_directory, find_entry, ino, is_full_of_links,
-        keeps_projects_apart, locate_entry, retrying, uncount_subdirectory, warn,
+        keeps_projects_apart, locate_entry, retrying, uncount_subdirectory,
     },
     new_inode::{Contents, Fresh, Made},
     orphan,
@@ -39,7 +39,8 @@ use crate::{
     },
     ondisk::{
         dir::{FileType, NAME_MAX},
-        Ino,
+        inode::InodeError,
+        Corrupt, Ino,
     },
 };
 use core::ptr;
@@ -84,8 +85,8 @@ fn move_name(args: &Rename<'_, Rext4Fs>) -> Result {
     let sb = old.dir.super_block();
     if let Some(target) = target {
         if target.nlink() == 0 {
-            warn(target, "target of rename is already freed");
-            return Err(EUCLEAN);
+            let e = Fault::from(Corrupt::from(InodeError::NamedWithoutLinks));
+            return Err(e.report_inode(target, "rename"));
         }
     }
     if keeps_projects_apart(new.dir, inode) {

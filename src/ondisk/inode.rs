@@ -56,6 +56,8 @@ crate::corrupt_area! {
         UnexpectedEaFlag = "unexpected EA_INODE flag",
         EaInodeWithXattrs = "ea_inode with extended attributes",
         BadVerityDescriptor = "verity file corrupted; cannot find descriptor",
+        DoublyAllocated = "failed to insert inode: doubly allocated?",
+        NamedWithoutLinks = "target of rename is already freed",
     }
 }
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# timeout: 900
 #
 # Space: what is taken and freed, counted and kept back, on file systems of all kinds that are written; what
 # becomes of damaged bitmaps.
@@ -446,117 +447,5 @@ make_fs $dev 40M -t ext4 -O ^metadata_csum_seed
 attach "naming, seed, mount" ""
 check "naming, seed" bash -c '! fsprobe setuuid "$MNT" 2>"$WORK/err" && grep -q "not supported" "$WORK/err"'
 umount "$MNT"
-
-# --- what statfs says ---
-
-# changes: the same changes by either driver, that need blocks and inodes and free them. Directories stay
-# in one block: how full the drivers leave those of larger ones is their own affair.
-changes() {
-	mkdir "$MNT"/d{1..60}
-	for n in $(seq 40); do (cd "$MNT/d$n" && touch a-rather-long-name-for-a-file-{1..10}); done
-	ln -s "$(printf '%0300d' 7)" "$MNT/slow"
-	rmdir "$MNT"/d{41..52}
-	rm -r "$MNT"/d{1..9}
-	mkfifo "$MNT/fifo"
-}
-counts() { stat -f -c '%b %f %a %c %d %S %l' "$MNT"; }
-statfs() { # NAME OPTIONS MKFS...
-	local name="statfs, $1" options=$2 type uuid=01020304-0506-0708-090a-0b0c0d0e0f10
-	shift 2
-	for type in ext4 "$FSTYPE"; do
-		make_fs $dev 48M -U $uuid -E hash_seed=$uuid "$@"
-		mount -t "$type" -o "$options" $dev "$MNT" >/dev/null || break
-		{
-			counts
-			changes
-			counts
-			sync -f "$MNT"
-			counts
-		} >"$WORK/statfs.$type"
-		umount "$MNT"
-	done
-	check "$name" diff "$WORK/statfs.ext4" "$WORK/statfs.$FSTYPE"
-	equal "$name, times" "$(wc -l <"$WORK/statfs.$FSTYPE")" 3
-	clean "$name, clean"
-	# The superblock's own counts, which e2fsck does not insist on.
-	equal "$name, superblock" "$(dumpe2fs -h $dev 2>/dev/null | sed -n 's/^Free blocks: *//p')" \
-		"$(dumpe2fs $dev 2>/dev/null | awk '/^  [0-9]+ free blocks/ {n += $1} /^  [0-9]+ free clusters/ {n += 4 * $1} END {print n}')"
-}
-statfs "1k" "" -t ext4 -b 1024
-statfs "4k, minixdf" "minixdf" -t ext4 -b 4096
-statfs "bigalloc" "" -t ext4 -b 1024 -C 4096 -O bigalloc
-statfs "ext3, no journal" "" -t ext3 -b 1024 -O ^has_journal
-
-# --- who may have the last blocks ---
-
-chmod 711 "$WORK"
-# nobody COMMAND...: as a user without privileges.
-nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
-# eat WHO NAME: makes directories, one block each, until that fails. Prints the error, and how many there are.
-eat() {
-	local who=$1 name=$2
-	$who mkdir "$MNT/d/$name"{1..4000} 2>&1 | sed -n '1s/.*: //p'
-	find "$MNT/d" -maxdepth 1 -name "$name*" | wc -l
-}
-space() { mkdir -m 777 "$MNT/d"; }
-free_now() { stat -f -c %f "$MNT"; }
-
-make_fs $dev 4M -t ext4 -b 1024 -N 4096 -m 25 -O ^has_journal
-attach "reserve, mount" ""
-space
-attributes=/sys/fs/$FSTYPE/ram0
-echo 20 >"$attributes"/reserved_clusters
-reserved=$(dumpe2fs -h $dev 2>/dev/null | sed -n 's/^Reserved block count: *//p')
-equal "reserve, users" "$(eat nobody a | head -n 1)" "No space left on device"
-left=$(free_now)
-# What is left is what is reserved; the directory itself may need a block besides that of its entry.
-check "reserve, left" test "$left" -ge $((reserved + 20)) -a "$left" -le $((reserved + 24))
-equal "reserve, available" "$(stat -f -c %a "$MNT")" "$((left - reserved - 20))"
-equal "reserve, administrators" "$(eat '' b | head -n 1)" "No space left on device"
-left=$(free_now)
-check "reserve, the pool is left" test "$left" -ge 20 -a "$left" -le 24
-echo 0 >"$attributes"/reserved_clusters
-eat '' c >"$WORK/eaten"
-equal "reserve, no pool" "$(sed -n 1p "$WORK/eaten")" "No space left on device"
-check "reserve, all" test "$(free_now)" -le 2
-umount "$MNT"
-clean "reserve, clean"
-
-make_fs $dev 4M -t ext4 -b 1024 -N 4096 -m 25 -O ^has_journal
-attach "resuid, mount" "resuid=65534"
-space
-eat nobody a >/dev/null
-check "resuid" test "$(free_now)" -lt "$reserved"
-umount "$MNT"
-make_fs $dev 4M -t ext4 -b 1024 -N 4096 -m 25 -O ^has_journal
-attach "resgid, mount" ""
-check "resgid, remount" mount -o remount,resgid=65534 "$MNT"
-space
-eat nobody a >/dev/null
-check "resgid" test "$(free_now)" -lt "$reserved"
-umount "$MNT"
-
-# What has been freed can be had at once by who finds no space, although no commit is due.
-make_fs $dev 8M -t ext4 -b 1024 -N 8192 -J size=1
-attach "retry, mount" "commit=300"
-space
-eat '' a >/dev/null
-sync -f "$MNT"
-rmdir "$MNT"/d/a{100..160}
-mkdir "$MNT"/d/again{1..50} 2>"$WORK/err"
-equal "retry" "$(cat "$WORK/err")" ""
-umount "$MNT"
-clean "retry, clean"
-
-# All inodes.
-make_fs $dev 16M -t ext4 -b 1024 -N 256
-attach "inodes, mount" ""
-space
-equal "inodes" "$(eat '' a | head -n 1)" "No space left on device"
-equal "inodes, none left" "$(stat -f -c %d "$MNT")" 0
-rmdir "$MNT/d/a7"
-check "inodes, one more" mkdir "$MNT/d/b"
-umount "$MNT"
-clean "inodes, clean"
 
 finish

@@ -6,6 +6,12 @@
 //! lowest that is free, which keeps the part of the table that was never used large, and the
 //! inodes of files that are made together in the same blocks.
 //!
+//! Without a journal nobody knows in which order blocks are written. If a number were had again
+//! at once, a crash could leave the name of a file that was deleted with the inode of another that was
+//! made: its contents, and its permissions. So numbers that were freed rest until all that
+//! belonged to them has been written for sure ([`Resting`]), as far as there are others in the group; it
+//! is a preference, and no space is denied for it.
+//!
 //! Locking: as in [`super`].
 
 use super::groups;
@@ -16,10 +22,14 @@ use crate::{
         orlov::{self, GroupStats, Parent},
     },
     fs::{fault::Fault, groups::Locked, tunables::Number, tx::Handle, Sb},
-    linux::buffer::{Buffer, Verified},
+    linux::{
+        buffer::{Buffer, Verified},
+        time::monotonic_ms,
+    },
     ondisk::{
         bitmap,
         group::{GroupDesc, GroupError},
+        inode::InodeError,
         Corrupt, Geometry, Ino,
     },
 };
@@ -107,6 +117,9 @@ fn take_from(
     }
     let geo = &sb.info().geometry;
     let number = locked.number;
+    if let Some(lowest) = locked.state.resting.end(monotonic_ms()) {
+        locked.state.first_inode = locked.state.first_inode.min(lowest);
+    }
     // Whether free ones may have been passed over.
     let passed;
     let desc = locked.read_desc(sb)?;
@@ -115,7 +128,8 @@ fn take_from(
         let bitmap = locked.inode_bitmap(sb, &desc)?;
         let bytes = bitmap.as_deref().unwrap_or(&[]);
         let first = locked.state.first_inode;
-        let found = find_free_inode(geo, number, &desc, bytes, from.max(first));
+        let find = |at: u32| find_free_inode(geo, number, &desc, bytes, at);
+        let found = locked.state.resting.choose(from.max(first), find);
         let Some(index) = found else {
             if from <= first {
                 locked.state.first_inode = geo.inodes_per_group().get();
@@ -194,6 +208,20 @@ pub(crate) fn is_inode_used(sb: &Sb, ino: Ino) -> Result<bool, Fault> {
     }
 }
 
+/// The bitmap has handed out a number that is in use: its group is out of use for inodes from now on,
+/// and the damage is reported. What is wrong with the bitmap may be wrong with other numbers too.
+#[cold]
+pub(crate) fn distrust_inode(sb: &Sb, ino: Ino) {
+    let e = Fault::from(Corrupt::from(InodeError::DoublyAllocated));
+    let number = sb.info().geometry.inode_location(ino).group;
+    if let Some(mut locked) = groups(sb).ok().and_then(|groups| groups.lock(number)) {
+        if locked.trusts_inodes() {
+            locked.distrust_inodes(e);
+        }
+    }
+    let _ = e.report(sb, ino.get().into(), "inode bitmap");
+}
+
 /// Frees an inode's number. In a group that is damaged it is lost until e2fsck has repaired that.
 ///
 /// May sleep. Errors: EIO, and those of a journal that has been given up; nothing has changed then.
@@ -239,7 +267,11 @@ fn clear(
     change(sb, handle, locked, desc, Some(bitmap), |buffers| {
         buffers.free_inode(index, is_dir)
     })?;
-    locked.state.first_inode = locked.state.first_inode.min(index);
+    if sb.journal().is_some() {
+        locked.state.first_inode = locked.state.first_inode.min(index);
+    } else {
+        locked.state.resting.add(index, monotonic_ms());
+    }
     locked.count_inode(is_dir, false);
     Ok(())
 }
