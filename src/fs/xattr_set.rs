@@ -186,7 +186,7 @@ pub(super) fn apply(
     let (has_block, size) = (places.block.is_some(), sb.device().block_size());
     let change = match plan_in_body(request, body, has_block, rules, size).map_err(refused)? {
         Quick::Change(change) => change,
-        Quick::Unchanged => return Ok(leave_alone(slot, inode, &places, touch)?),
+        Quick::Unchanged => return Ok(leave_alone(handle, slot, inode, &places, touch)?),
         Quick::Ask => return apply_anywhere(slot, handle, inode, request, touch, dropped, places),
     };
     if inode.is_sync() {
@@ -212,12 +212,16 @@ fn is_in_use(space: &[u8]) -> bool {
 
 /// The attribute is as it should be; the mode may not be.
 fn leave_alone(
+    handle: &Handle<'_>,
     slot: Prepared<'_, '_>,
     inode: &VfsInode,
     places: &XattrPlaces,
     touch: Touch,
 ) -> Result {
     if let Touch::Mode(_) = touch {
+        if inode.is_sync() {
+            handle.sync();
+        }
         touch.apply(inode);
         slot.store_attributed(places)?;
     }
@@ -237,7 +241,7 @@ fn apply_anywhere(
 ) -> Result<(), Failure> {
     let (plan, block) = decide(inode, &slot, &places, request)?;
     let Some(plan) = plan else {
-        return Ok(leave_alone(slot, inode, &places, touch)?);
+        return Ok(leave_alone(handle, slot, inode, &places, touch)?);
     };
     if inode.is_sync() {
         handle.sync();

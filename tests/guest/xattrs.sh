@@ -551,6 +551,36 @@ crash() { # NAME FLAG MKFS...
 		clean "$name, round $round" $ours
 	done
 }
+# What is on disk when the call returns, or fsync does.
+durable() { # NAME MKFS...
+	local name=$1
+	shift
+	make_fs $ours 64M -t ext4 "$@"
+	on "$FSTYPE" $ours sync
+	mkdir "$MNT/d"
+	kinds "$MNT/d"
+	setfacl -m u:1000:rwx "$MNT/d/file1"
+	(cd "$MNT" && attrs change d "$SEED" 60 20000 >/dev/null && attrs show d >"$WORK/before")
+	xfs_io -x -c shutdown "$MNT"
+	umount "$MNT"
+	on "$FSTYPE" $ours
+	check "$name, sync mount" diff "$WORK/before" <(cd "$MNT" && attrs show d)
+	check "$name, sync mount, ACL" grep -q '^user:1000:rwx' <(getfacl -n "$MNT/d/file1" 2>/dev/null)
+	attrs one "$MNT/d/file1" user.synced 15000 1 0 >/dev/null
+	attrs one "$MNT/d/file2" user.synced 1500 1 0 >/dev/null
+	attrs show "$MNT/d" >"$WORK/before"
+	xfs_io -c fsync "$MNT/d/file1"
+	xfs_io -c fsync "$MNT/d/file2"
+	xfs_io -x -c shutdown "$MNT"
+	umount "$MNT"
+	on "$FSTYPE" $ours
+	check "$name, fsync" diff <(grep synced "$WORK/before") <(attrs show "$MNT/d" | grep synced)
+	umount "$MNT"
+	clean "$name" $ours
+}
+turn && durable "durable" -b 4096 -O ea_inode
+turn && durable "durable, 1k" -b 1024 -I 128 -O ea_inode
+
 turn && crash "shut down, log flushed" 1 -b 1024 -I 128 -O ea_inode
 turn && crash "shut down, log lost" 2 -b 4096 -O ea_inode
 
