@@ -427,6 +427,50 @@ orphan_file() {
 	done
 }
 
+# interrupted NAME MKFS...: files of thousands of pieces are deleted and truncated; cut off when so many of their
+# blocks are free, with what has been done so far on the disk, the next mount has to go on.
+interrupted() {
+	local name=$1 way part victim left_over=0
+	shift
+	make_fs $other 96M "$@" && mount -t ext4 $other "$MNT" || {
+		not_ok "$name" "no file system"
+		return
+	}
+	fill --seed "$SEED" --only extents --extents 6000 "$MNT" >/dev/null
+	head -c 5000 "$MNT/extents/deep" >"$WORK/head"
+	umount "$MNT"
+	for part in none 1 100 1000 3000 5000; do
+		for way in "rm" "truncate -s 5000"; do
+			what="$name, $way, cut off at $part"
+			copy_device_from $other $dev 96
+			mount -t "$FSTYPE" $dev "$MNT" || not_ok "$what" "no mount"
+			victim=$MNT/extents/deep
+			if [ "$part" = none ]; then
+				# shellcheck disable=SC2086
+				check "$name, $way" $way "$victim"
+			else
+				# shellcheck disable=SC2086
+				fsprobe cut "$MNT" "$part" 1 | { read -r _ && $way "$victim" 2>/dev/null; cat; }
+			fi
+			umount "$MNT"
+			[ "$part" = none ] || {
+				log_mark
+				check "$what, mounted" mount -t "$FSTYPE" $dev "$MNT"
+				in_log "1 orphan inode deleted|1 truncate cleaned up" && left_over=$((left_over + 1))
+				[ ! -e "$victim" ] || {
+					equal "$what, size" "$(stat -c %s "$victim")" 5000
+					head -c 5000 "$victim" >"$WORK/now"
+					check "$what, head" cmp "$WORK/now" "$WORK/head"
+				}
+				umount "$MNT"
+			}
+			clean "$what"
+		done
+	done
+	echo "# $name: $left_over times something was left to do"
+	check "$name, something was left to do" [ $left_over -ge 3 ]
+}
+
 # suite: the KUnit suite, on file systems with and without an orphan file, and with one that is too small.
 suite() {
 	local kunit=/sys/kernel/debug/kunit/rext4_orphans what options wrong
@@ -450,10 +494,10 @@ suite() {
 	done
 }
 
-# copy_device_from A B: 64 MiB.
+# copy_device_from A B [MiB]
 copy_device_from() {
 	blkdiscard -f "$2" 2>/dev/null
-	dd if="$1" of="$2" bs=1M count=64 conv=sparse status=none
+	dd if="$1" of="$2" bs=1M count="${3:-64}" conv=sparse status=none
 }
 
 number=0
@@ -471,6 +515,10 @@ while read -r name size mkfs; do
 done < <(shapes)
 if part 0; then circumstances; fi
 if part 1; then orphan_file; fi
-if part 2; then suite; fi
+if part 2; then
+	suite
+	interrupted "interrupted" -t ext4 -b 1024 -g 2048
+	interrupted "interrupted, ext3" -t ext3 -b 1024 -g 2048
+fi
 
 finish

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -19,6 +20,7 @@
 #include <sys/swap.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <linux/fs.h>
@@ -216,6 +218,35 @@ static int shutdown_fs(const char *dir, const char *how)
 	return 0;
 }
 
+/* Shuts down while somebody else frees blocks: as soon as there are so many more than now. */
+static int cut(const char *dir, const char *blocks, const char *how)
+{
+	uint32_t flags = (uint32_t)strtoul(how, NULL, 0);
+	uint64_t more = strtoull(blocks, NULL, 0);
+	int fd = open(dir, O_RDONLY);
+	struct statfs before, now;
+	time_t end = time(NULL) + 60;
+
+	if (fd < 0 || fstatfs(fd, &before)) {
+		perror(dir);
+		return 1;
+	}
+	/* Only now may it begin. */
+	if (puts("ready") < 0 || fflush(stdout))
+		return 1;
+	do {
+		if (fstatfs(fd, &now) || time(NULL) > end) {
+			fprintf(stderr, "fsprobe: nothing becomes free\n");
+			return 1;
+		}
+	} while (now.f_bfree < before.f_bfree + more);
+	if (ioctl(fd, EXT4_IOC_SHUTDOWN, &flags)) {
+		perror(dir);
+		return 1;
+	}
+	return 0;
+}
+
 /* Read access leaves atime alone: on a read-only mount always. */
 static int atime(const char *path)
 {
@@ -318,11 +349,14 @@ int main(int argc, char **argv)
 		return label_fs(argv[2], argv[3]);
 	if (argc == 4 && !strcmp(argv[1], "shutdown"))
 		return shutdown_fs(argv[2], argv[3]);
+	if (argc == 5 && !strcmp(argv[1], "cut"))
+		return cut(argv[2], argv[3], argv[4]);
 	if (argc == 3 && !strcmp(argv[1], "setuuid"))
 		return set_uuid(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "atime"))
 		return atime(argv[2]);
-	fputs("usage: fsprobe ways FILE | readonly DIR FILE | shutdown DIR FLAGS | label DIR NAME | setuuid DIR | atime FILE\n"
+	fputs("usage: fsprobe ways FILE | readonly DIR FILE | shutdown DIR FLAGS |\n"
+	      "       fsprobe cut DIR BLOCKS FLAGS | label DIR NAME | setuuid DIR | atime FILE\n"
 	      "       fsprobe options TYPE DEVICE DIR <options, one set per line\n", stderr);
 	return 2;
 }
