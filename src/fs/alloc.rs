@@ -335,8 +335,8 @@ impl<'a> Allocation<'a> {
     /// Frees clusters of one group, which are in use. The blocks `revoked` of them, from the first
     /// to before the second, were metadata.
     ///
-    /// Errors: EIO, ENOMEM, and those of a journal that has been given up; nothing has been freed
-    /// then. Damage is reported, and is none.
+    /// Errors: EIO, and those of a journal that has been given up; nothing has been freed then.
+    /// Damage is reported, and is none.
     fn free_run(&self, group: Group, run: Run, revoked: (u64, u64)) -> Result<(), Fault> {
         let mut locked = groups(self.sb)?.lock(group).ok_or(EUCLEAN)?;
         if !locked.trusts_clusters() {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     engine::dir_lookup::Place,
-    linux::inode_edit::InodeEdit as _,
+    linux::{inode_edit::InodeEdit as _, insist::insist},
     ondisk::{
         dir::{edit::NewEntry, DirError, FileType},
         extent::edit::EMPTY_ROOT,
@@ -77,7 +77,8 @@ impl Parts {
             .ok_or(Corrupt::from(InodeError::Truncated))?;
         let start = BASE_SIZE.saturating_add(places.extra_isize.into());
         let bytes = slot.get(start..).unwrap_or(&[]);
-        let mut space = vec::filled(0u8, bytes.len())?;
+        // What has failed half-way is taken back by these functions as well.
+        let mut space = insist(|| vec::filled(0u8, bytes.len()))?;
         for (to, from) in space.iter_mut().zip(bytes) {
             *to = *from;
         }

@@ -22,7 +22,7 @@ use super::{
     xattr_sharing as sharing, Sb, VfsInode,
 };
 use crate::{
-    linux::{inode_edit::InodeEdit as _, inode_new::Peek},
+    linux::{inode_edit::InodeEdit as _, inode_new::Peek, insist::insist},
     ondisk::{
         ea_inode::{add_reference, drop_reference, value_hash, EaKind, EaLife},
         inode::{InodeFlags, Purpose},
@@ -94,7 +94,7 @@ pub(crate) fn release(
     old: &OldEaInode,
     dropped: &mut Dropped,
 ) {
-    let result = open(owner, old, dropped).and_then(|referred| referred.drop_reference(handle));
+    let result = insist(|| open(owner, old, dropped)).and_then(|ea| ea.drop_reference(handle));
     if let Err(e) = result {
         let _ = e.report_inode(owner, "EA inode");
     }

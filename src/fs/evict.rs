@@ -24,6 +24,7 @@ use crate::{
     linux::{
         inode::Eviction,
         inode_edit::InodeEdit as _,
+        insist::insist,
         jbd2::NoHandle,
         super_block::{message, Level},
         time::real_seconds,
@@ -41,7 +42,8 @@ pub(crate) fn evict(inode: &VfsInode, why: Eviction) {
     // A file system that is read-only or has been shut down frees nothing.
     let gone = inode.data().deletion.is_gone();
     if why == Eviction::Deleted && !gone && handle::may_write(inode.super_block()).is_ok() {
-        if let Err(e) = delete(inode) {
+        // Nobody would try again: what has run out of memory goes on where it was.
+        if let Err(e) = insist(|| delete(inode)) {
             complain(inode, e);
         }
     }

@@ -10,6 +10,7 @@ use super::{Sb, VfsInode};
 use crate::{
     linux::{
         fserror,
+        insist::NoMemory,
         super_block::{message, Level},
     },
     ondisk::Corrupt,
@@ -34,6 +35,12 @@ impl From<Corrupt> for Fault {
 impl From<Error> for Fault {
     fn from(e: Error) -> Self {
         Self::Errno(e)
+    }
+}
+
+impl NoMemory for Fault {
+    fn is_no_memory(&self) -> bool {
+        matches!(self, Self::Errno(e) if e.is_no_memory())
     }
 }
 

@@ -41,6 +41,7 @@ use crate::{
     },
     linux::{
         buffer::{Buffer, Pinned, Verified},
+        insist::insist,
         jbd2::SlotKey,
         nofs::NoFs,
         percpu::PercpuCounter,
@@ -477,7 +478,8 @@ impl Locked<'_> {
         let words = runs::storage_len(geo.clusters_per_group().get());
         // Also outside of a handle: under the group's lock nothing may wait for a file system.
         let _nofs = NoFs::new();
-        let storage = KVVec::from_elem(0u64, words, GFP_KERNEL).map_err(Error::from)?;
+        // Blocks may be about to be freed, which must not fail for that.
+        let storage = insist(|| Ok::<_, Error>(KVVec::from_elem(0u64, words, GFP_KERNEL)?))?;
         let buffer = self.read_desc(sb)?;
         let desc = self.desc(geo, &buffer)?;
         let bitmap = if desc.block_uninit() {

@@ -87,6 +87,15 @@ pub(crate) fn begin<'a>(sb: &'a Sb, outside: &'a mut NoHandle, op: Op) -> Result
     Handle::start(sb.journal(), outside, wanted(sb, op), 0, kind(op))
 }
 
+/// As [`begin`], for the rest of an operation whose first part has been done: jbd2's memory for the
+/// handle is waited for.
+///
+/// Errors: as `begin`, but ENOMEM.
+pub(crate) fn insist_on<'a>(sb: &'a Sb, outside: &'a mut NoHandle, op: Op) -> Result<Handle<'a>> {
+    may_write(sb)?;
+    Handle::insist(sb.journal(), outside, wanted(sb, op), kind(op))
+}
+
 /// As [`begin`], for a change of the superblock and nothing else.
 ///
 /// Errors: as `begin`.

@@ -35,6 +35,7 @@ use crate::{
     linux::{
         buffer::Verified,
         inode_edit::InodeEdit as _,
+        insist::insist,
         jbd2::{NoHandle, Room},
         sched::relax,
     },
@@ -200,7 +201,8 @@ pub(crate) fn cut_to_size(inode: &VfsInode, outside: &mut NoHandle) -> Result {
         inode.truncate_page_cache(outside, size);
     }
     let op = step_op(inode);
-    let mut handle = handle::begin(sb, outside, op)?;
+    // The size has been set: half of it all has been done.
+    let mut handle = handle::insist_on(sb, outside, op)?;
     if inode.is_sync() {
         handle.sync();
     }
@@ -234,7 +236,7 @@ pub(crate) fn zero_tail(inode: &VfsInode, outside: &NoHandle, size: u64) -> Resu
     let Some(block) = tail_block(inode, size)? else {
         return Ok(());
     };
-    let mut bytes = vec::filled(0u8, device.block_size() as usize)?;
+    let mut bytes = insist(|| vec::filled(0u8, device.block_size() as usize))?;
     inode.read_cached(start, &mut bytes)?;
     let kept = usize::try_from(size.wrapping_sub(start)).unwrap_or(usize::MAX);
     let Some(tail) = bytes.get_mut(kept..) else {

@@ -468,6 +468,17 @@ __rext4_helper unsigned int rext4_helper_nofs_save(void)
 	return memalloc_nofs_save();
 }
 
+__rext4_helper void rext4_helper_rwsem_set_class(struct rw_semaphore *sem, const char *name,
+						  struct lock_class_key *key)
+{
+	lockdep_set_class_and_name(sem, key, name);
+}
+
+__rext4_helper void rext4_helper_memalloc_retry_wait_nofs(void)
+{
+	memalloc_retry_wait(GFP_NOFS);
+}
+
 __rext4_helper void rext4_helper_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);
@@ -543,6 +554,22 @@ __rext4_helper void rext4_helper_kunit_skip_here(void)
 
 	if (test)
 		kunit_mark_skipped(test, "needs two RAM disks that are marked (see tests/run.sh)");
+}
+
+__rext4_helper void *rext4_helper_kunit_expect_warnings(void)
+{
+	struct kunit *test = kunit_get_current_test();
+
+	return test ? kunit_start_suppress_warning(test) : NULL;
+}
+
+/* How many there were; @expected is not to be used any more. */
+__rext4_helper int rext4_helper_kunit_expected_warnings(void *expected)
+{
+	int count = kunit_suppressed_warning_count(expected);
+
+	kunit_end_suppress_warning(kunit_get_current_test(), expected);
+	return count;
 }
 #endif
 

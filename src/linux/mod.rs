@@ -30,6 +30,7 @@ pub(crate) mod inode;
 pub(crate) mod inode_edit;
 pub(crate) mod inode_new;
 pub(crate) mod inode_ops;
+pub(crate) mod insist;
 pub(crate) mod ioctl;
 pub(crate) mod iomap;
 #[allow(

@@ -165,8 +165,21 @@ static void step(void)
 	say_durable();
 }
 
+/* What is to fail, where the kernel has calls fail, are the operations, not the preparations and the proof. */
+static void may_fail(bool yes)
+{
+	int fd = tolerant ? open("/proc/self/make-it-fail", O_WRONLY | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return;
+	if (write(fd, yes ? "1" : "0", 1) != 1)
+		die("make-it-fail");
+	close(fd);
+}
+
 static void enter(const char *dir)
 {
+	may_fail(false);
 	top = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (top < 0 || fchdir(top))
 		die(dir);
@@ -174,6 +187,7 @@ static void enter(const char *dir)
 		die("load");
 	if (chdir("load"))
 		die("load");
+	may_fail(true);
 }
 
 static void pause_for(const char *dir, const char *command)
@@ -266,6 +280,7 @@ int main(int argc, char **argv)
 		if (command && now == at)
 			pause_for(argv[optind], command);
 	}
+	may_fail(false);
 	orphans_close();
 	/* First, because looking changes access times. */
 	if (verify())

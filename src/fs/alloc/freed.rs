@@ -15,7 +15,10 @@ use super::groups;
 use crate::{
     engine::alloc::{first_block_of, Run},
     fs::{fault::Fault, groups::Locked, options::Toggles, tx::Handle, Rext4Fs, Sb},
-    linux::jbd2::{AtCommit, Commit, CommitCallback, OfSuper},
+    linux::{
+        insist::insist,
+        jbd2::{AtCommit, Commit, CommitCallback, OfSuper},
+    },
     ondisk::{Corrupt, Group},
 };
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -99,26 +102,27 @@ pub(super) enum Ready {
 }
 
 impl Ready {
-    /// For `run` of the locked group, which is going to be freed in `handle`.
-    ///
-    /// Errors: ENOMEM.
+    /// For `run` of the locked group, which is going to be freed in `handle`. Who frees it cannot do
+    /// without, so there will be memory.
     pub(super) fn new(sb: &Sb, handle: &Handle<'_>, locked: &Locked<'_>, run: Run) -> Result<Self> {
         let last = locked.state.last_freed.as_ref().zip(handle.tid());
         if last.is_some_and(|(last, tid)| last.joined(tid, run).is_some()) {
             return Ok(Self::Joins);
         }
-        let node = if sb.info().has(Toggles::DISCARD) {
-            Some(KBox::new(Node::default(), GFP_KERNEL)?)
-        } else {
-            None
-        };
-        let growing = Arc::new(Growing(AtomicU64::new(Growing::pack(run))), GFP_KERNEL)?;
-        let freed = Freed {
-            group: locked.number,
-            run: growing.clone(),
-            node,
-        };
-        Ok(Self::Waits(AtCommit::new(freed, GFP_KERNEL)?, growing))
+        insist(|| {
+            let node = if sb.info().has(Toggles::DISCARD) {
+                Some(KBox::new(Node::default(), GFP_KERNEL)?)
+            } else {
+                None
+            };
+            let growing = Arc::new(Growing(AtomicU64::new(Growing::pack(run))), GFP_KERNEL)?;
+            let freed = Freed {
+                group: locked.number,
+                run: growing.clone(),
+                node,
+            };
+            Ok(Self::Waits(AtCommit::new(freed, GFP_KERNEL)?, growing))
+        })
     }
 
     /// `run` has been freed in `handle`: it can be had again when that has been committed, without a

@@ -22,7 +22,7 @@ use super::super::{
 };
 use crate::{
     engine::orphan_list::{self, Before},
-    linux::jbd2::SlotKey,
+    linux::{insist::insist, jbd2::SlotKey},
     ondisk::{inode::InodeError, inode_edit::InodeEdit, Corrupt, Ino},
 };
 use core::{
@@ -308,8 +308,10 @@ fn entry_of(inode: &VfsInode) -> Result<Arc<Listed>, Fault> {
     if let SlotRight::Listed(entry) = &*info.slot_key.lock() {
         return Ok(entry.clone());
     }
-    // Only the holder of i_rwsem makes it: nobody else does meanwhile.
-    let entry = Arc::pin_init(Listed::new(number(inode)?, info), GFP_KERNEL)?;
+    // Only the holder of i_rwsem makes it: nobody else does meanwhile. What cannot be undone any more
+    // may make an orphan, so there will be memory.
+    let ino = number(inode)?;
+    let entry = insist(|| Arc::pin_init(Listed::new(ino, info), GFP_KERNEL))?;
     let mut right = info.slot_key.lock();
     if let SlotRight::Own(key) = &mut *right {
         entry.with_key(|place| mem::swap(place, key));

@@ -32,7 +32,7 @@ use super::{
     journal::{LoadedJournal, Owner},
     outside::NoHandle,
 };
-use crate::linux::{bindings, nofs::NoFs, super_block::check};
+use crate::linux::{bindings, insist::insist, nofs::NoFs, super_block::check};
 use core::{
     cell::Cell,
     mem::{self, offset_of},
@@ -215,7 +215,19 @@ impl<'a, O: Owner> Handle<'a, O> {
         reserved: u32,
         kind: u8,
     ) -> Result<Self> {
-        Self::begin(journal, credits, reserved, kind)
+        Self::begin(journal, credits, reserved, kind, false)
+    }
+
+    /// As [`start`](Self::start), but waits until there is memory for it.
+    ///
+    /// Errors: as `start`, but ENOMEM.
+    pub(crate) fn insist(
+        journal: Option<&'a LoadedJournal<'a, O>>,
+        _outside: &'a mut NoHandle,
+        credits: Credits,
+        kind: u8,
+    ) -> Result<Self> {
+        Self::begin(journal, credits, 0, kind, true)
     }
 
     /// As [`start`](Self::start) when the task has no handle open; when it has one of this journal,
@@ -228,14 +240,16 @@ impl<'a, O: Owner> Handle<'a, O> {
         credits: Credits,
         kind: u8,
     ) -> Result<Self> {
-        Self::begin(journal, credits, 0, kind)
+        Self::begin(journal, credits, 0, kind, false)
     }
 
+    #[inline]
     fn begin(
         journal: Option<&'a LoadedJournal<'a, O>>,
         credits: Credits,
         reserved: u32,
         kind: u8,
+        patient: bool,
     ) -> Result<Self> {
         let Some(j) = journal else {
             return Ok(Self {
@@ -250,19 +264,21 @@ impl<'a, O: Owner> Handle<'a, O> {
         }
         // jbd2 would print a warning.
         fits(j, credits, reserved)?;
-        // SAFETY: the journal is loaded and alive, and `current` has no handle.
-        let raw = from_err_ptr(unsafe {
-            bindings::jbd2__journal_start(
-                j.as_raw(),
-                as_int(credits.blocks),
-                as_int(reserved),
-                as_int(credits.revokes),
-                bindings::GFP_NOFS,
-                kind.into(),
-                0,
-            )
-        })
-        .inspect_err(|_| j.0.tell())?;
+        let start = || {
+            // SAFETY: the journal is loaded and alive, and `current` has no handle.
+            from_err_ptr(unsafe {
+                bindings::jbd2__journal_start(
+                    j.as_raw(),
+                    as_int(credits.blocks),
+                    as_int(reserved),
+                    as_int(credits.revokes),
+                    bindings::GFP_NOFS,
+                    kind.into(),
+                    0,
+                )
+            })
+        };
+        let raw = if patient { insist(start) } else { start() }.inspect_err(|_| j.0.tell())?;
         // INVARIANT: `jbd2__journal_start` returned a handle with a reference that is ours.
         let core = Core::new(NonNull::new(raw));
         core.grant(credits.blocks);
