@@ -243,7 +243,10 @@ impl InodeInfo {
         let sbi = sb.info();
         let key = slot_key(sbi, ino)?;
         let extra_isize = fresh_extra_isize(&sbi.geometry);
-        let info = self.project();
+        let mut info = self.project();
+        if new.flags.contains(InodeFlags::EA_INODE) {
+            set_ea_classes(info.xattr_sem.as_mut(), info.data_sem.as_mut());
+        }
         info.data_sem.exclusive().block = new.root;
         *info.map_kind.get_mut() = new.map_kind.to_raw();
         *info.flags.get_mut() = new.flags.bits();
@@ -317,6 +320,13 @@ impl InodeInfo {
     pub(crate) fn fast_link(self: Pin<&mut Self>) -> Option<&CStr> {
         CStr::from_bytes_until_nul(&self.project().data_sem.exclusive().block).ok()
     }
+}
+
+/// The locks of an EA inode, which nobody else can reach yet, get classes of their own: they are taken
+/// under those of the inodes that it belongs to. It has no attributes itself.
+fn set_ea_classes(xattr_sem: Pin<&mut RwSem<XattrPlaces>>, data_sem: Pin<&mut RwSem<Root>>) {
+    xattr_sem.set_class(c"rext4 xattr_sem, EA inode", static_lock_class!());
+    data_sem.set_class(c"rext4 data_sem, EA inode", static_lock_class!());
 }
 
 /// Where the field for the creation time ends in the extra fields.
@@ -563,7 +573,10 @@ fn fill(
     });
 
     let xattrs = xattr::Summary::of(sbi, &raw);
-    let info = new.data_mut().project();
+    let mut info = new.data_mut().project();
+    if flags.contains(InodeFlags::EA_INODE) {
+        set_ea_classes(info.xattr_sem.as_mut(), info.data_sem.as_mut());
+    }
     info.data_sem.exclusive().block = *raw.i_block();
     *info.map_kind.get_mut() = map_kind.to_raw();
     *info.flags.get_mut() = flags.bits();

@@ -46,6 +46,17 @@ impl<T> RwSem<T> {
         })
     }
 
+    /// Puts a lock that nobody else can reach into another class, for locks that are taken while one
+    /// of the former class is held.
+    pub(crate) fn set_class(
+        self: Pin<&mut Self>,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) {
+        // SAFETY: initialised in `new`, free, and reached by us alone; name and key are 'static.
+        unsafe { bindings::rwsem_set_class(self.raw.get(), name.as_char_ptr(), key.as_ptr()) };
+    }
+
     /// Locks for reading; may sleep.
     #[inline]
     pub(crate) fn read(&self) -> ReadGuard<'_, T> {
