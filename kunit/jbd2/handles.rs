@@ -7,10 +7,10 @@ use kernel::prelude::*;
 #[kunit_tests(rext4_jbd2_handles)]
 mod tests {
     use crate::{
-        kunit::jbd2::bed::{credits, start, Bed, Note, Told},
+        kunit::jbd2::bed::{credits, start, Bed, Note, Told, HOME},
         linux::{
             jbd2::{Checksums, Credits, Handle, JournalFeatures, NoHandle, Room},
-            test_device::with_journal_info,
+            test_device::{warnings_in, with_journal_info},
         },
     };
     use core::sync::atomic::Ordering::Relaxed;
@@ -244,6 +244,73 @@ mod tests {
         assert_eq!(bed.watch.errno.load(Relaxed), ENOSPC.to_errno());
         // What waited for the commit has been told.
         assert_eq!(bed.watch.notes.load(Relaxed), 0x81);
+        Ok(())
+    }
+
+    /// A handle within a handle that changes more blocks than it asked for, which jbd2 does not see
+    /// as long as the outer one has credits left, is warned of in debug builds: where it stops, and
+    /// where it is dropped. One that keeps to what it asked for is not.
+    #[test]
+    fn more_than_was_asked_for() -> Result {
+        let Some(bed) = Bed::new(0)? else {
+            return Ok(());
+        };
+        let journal = bed.journal()?;
+        let mut outside = NoHandle::here()?;
+        let handle = start(&journal, &mut outside, 8)?;
+        let change = |inner: &Handle<'_, Told>, from: u64, count: u64| -> Result {
+            for block in from..from.saturating_add(count) {
+                inner.edit(bed.device().read(block)?)?.dirty(None);
+            }
+            Ok(())
+        };
+        let expected = i32::from(cfg!(debug_assertions));
+
+        let inner = Handle::join(Some(&journal), credits(2), 0)?;
+        let (result, warnings) = warnings_in(|| {
+            change(&inner, HOME, 2)?;
+            // One that has been changed already costs nothing.
+            change(&inner, HOME, 1)?;
+            inner.stop()
+        });
+        assert_eq!((result, warnings), (Ok(()), 0));
+
+        let inner = Handle::join(Some(&journal), credits(1), 0)?;
+        let (result, warnings) = warnings_in(|| {
+            change(&inner, HOME + 2, 2)?;
+            inner.stop()
+        });
+        assert_eq!((result, warnings), (Ok(()), expected));
+
+        let inner = Handle::join(Some(&journal), credits(1), 0)?;
+        assert_eq!(inner.extend(credits(1))?, Room::Granted);
+        let (result, warnings) = warnings_in(|| {
+            let inner = inner;
+            change(&inner, HOME + 4, 3)
+        });
+        assert_eq!((result, warnings), (Ok(()), expected));
+        handle.stop()?;
+        journal.close()
+    }
+
+    /// An outermost handle has no more than it asked for: jbd2 warns and refuses, and since the
+    /// change is in memory already the journal is given up.
+    #[test]
+    fn more_than_there_is() -> Result {
+        let Some(bed) = Bed::new(0)? else {
+            return Ok(());
+        };
+        let journal = bed.journal()?;
+        let mut outside = NoHandle::here()?;
+        let handle = start(&journal, &mut outside, 1)?;
+        let (result, warnings) = warnings_in(|| {
+            handle.edit(bed.device().read(HOME)?)?.dirty(None);
+            handle.edit(bed.device().read(HOME + 1)?)?.dirty(None);
+            handle.stop()
+        });
+        assert_eq!((result, warnings), (Err(ENOSPC), 1));
+        assert_eq!(journal.close(), Err(EIO));
+        assert_eq!(bed.watch.errno.load(Relaxed), ENOSPC.to_errno());
         Ok(())
     }
 

@@ -119,6 +119,17 @@ pub(crate) fn skip() {
     unsafe { bindings::kunit_skip_here() };
 }
 
+/// Runs `f`, and counts the kernel's warnings (`WARN_ON` and the like) that this task brings about
+/// meanwhile, none of which is printed.
+pub(crate) fn warnings_in<R>(f: impl FnOnce() -> R) -> (R, i32) {
+    // SAFETY: asks for warnings of the current task to be counted; NULL outside of a test.
+    let counter = unsafe { bindings::kunit_expect_warnings() };
+    let result = f();
+    // SAFETY: the counter is what the call above has returned, and is given back once.
+    let count = unsafe { bindings::kunit_expected_warnings(counter) };
+    (result, count)
+}
+
 /// Runs `f` in a task that has `value` as some file system's private data of its transaction.
 pub(crate) fn with_journal_info<R>(value: usize, f: impl FnOnce() -> R) -> R {
     // SAFETY: the field is the current task's. It is put back before anybody but `f` could look.

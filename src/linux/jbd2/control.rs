@@ -85,6 +85,9 @@ impl<O: Owner> LoadedJournal<'_, O> {
     pub(crate) fn force_commit(&self, _: &NoHandle) -> Result {
         // SAFETY: by the type invariant of `Raw`; no handle is open.
         check(unsafe { bindings::jbd2_journal_force_commit(self.as_raw()) })
+            // When the thread that commits is done with what was given up, jbd2 finds nothing to
+            // wait for, and no fault.
+            .and_then(|()| if self.is_aborted() { Err(EIO) } else { Ok(()) })
             .inspect_err(|_| self.0.tell())
     }
 
