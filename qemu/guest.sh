@@ -203,7 +203,9 @@ else
 	# A processor of the host may be away for long, which is no fault of the guest: neither is its clock
 	# unstable then, nor does its timer not work.
 	words+=" tsc=nowatchdog no_timer_check"
-	machine=(-accel "tcg,thread=multi" -smp "$cpus" -cpu max)
+	# Four levels of page tables suffice. With five, KASAN may report an interrupt that comes while the kernel
+	# identifies its processor, and forgets how many there are for a moment; lockdep is off from then on.
+	machine=(-accel "tcg,thread=multi" -smp "$cpus" -cpu max,-la57)
 fi
 drives=(-drive "file=$guest_root,format=raw,if=virtio,readonly=on,file.locking=off")
 for entry in "${disks[@]}"; do

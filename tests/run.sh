@@ -284,9 +284,10 @@ worker() {
 	while :; do
 		round=$((round + 1))
 		status=0
-		# Not the function: what is to be killed is the script itself.
+		# Not the function: what is to be killed is the script itself. KUnit's suites have their own stage; a
+		# case that wants one starts it.
 		"$PROJECT/qemu/guest.sh" --kernel "$kernel" --module "$module" \
-			--console "$logs/guest-$n-$round.console" --mem "$memory" --timeout $((5400 * scale)) --out "$logs/cases" \
+			--console "$logs/guest-$n-$round.console" --mem "$memory" --append kunit.autorun=0 --timeout $((5400 * scale)) --out "$logs/cases" \
 			--share bin="$programs" "${options[@]}" --env GUEST="$n-$round" -- \
 			/src/tests/lib/run-cases.sh "$scale" "$folder" "$@" 2>"$logs/guest-$n-$round.err" &
 		running=$!
