@@ -134,19 +134,9 @@ pub(super) fn with_directory<'d, R>(
     dir: &'d VfsInode,
     f: impl FnOnce(&Directory<'_, Blocks<'d>>) -> Result<R, Fault>,
 ) -> Result<R, Fault> {
-    let info = dir.data();
     let blocks = Blocks { dir };
-    let directory = Directory {
-        blocks: &blocks,
-        format: &dir.super_block().info().dir_format,
-        ino: number(dir)?,
-        size: dir.size(),
-        seed: info.csum_seed,
-        indexed: info.flags().contains(InodeFlags::INDEX),
-        version: info.changes.load(Relaxed),
-        inline: None,
-    };
-    if !info.flags().contains(InodeFlags::INLINE_DATA) {
+    let directory = in_blocks(&blocks)?;
+    if !dir.data().flags().contains(InodeFlags::INLINE_DATA) {
         return f(&directory);
     }
     with_inline(dir, |i_block, value| {
@@ -154,6 +144,53 @@ pub(super) fn with_directory<'d, R>(
             inline: Some(InlineDir::new(i_block, value).map_err(Corrupt::from)?),
             ..directory
         })
+    })
+}
+
+/// As [`with_directory`], without a lock while `f` runs, which may touch memory of user space: a
+/// page fault may start a handle, and wait for one that waits for xattr_sem. A directory that is
+/// in its inode is copied, to `copy`, which is kept for the next time.
+fn with_copy<'d, R>(
+    dir: &'d VfsInode,
+    copy: &mut KVec<u8>,
+    f: impl FnOnce(&Directory<'_, Blocks<'d>>) -> Result<R, Fault>,
+) -> Result<R, Fault> {
+    let blocks = Blocks { dir };
+    let directory = in_blocks(&blocks)?;
+    if !dir.data().flags().contains(InodeFlags::INLINE_DATA) {
+        return f(&directory);
+    }
+    // Before the lock is taken: with it held, memory must not be waited for.
+    if copy.is_empty() {
+        let geo = &dir.super_block().info().geometry;
+        *copy = vec::filled(0u8, geo.inode_size().into())?;
+    }
+    let (head, len) = with_inline(dir, |i_block, value| {
+        for (to, from) in copy.iter_mut().zip(value.unwrap_or(&[])) {
+            *to = *from;
+        }
+        Ok((*i_block, value.map(<[u8]>::len)))
+    })?;
+    let value = len.and_then(|len| copy.get(..len));
+    f(&Directory {
+        inline: Some(InlineDir::new(&head, value).map_err(Corrupt::from)?),
+        ..directory
+    })
+}
+
+/// A directory as it is but for entries in its inode.
+fn in_blocks<'a, 'd>(blocks: &'a Blocks<'d>) -> Result<Directory<'a, Blocks<'d>>, Fault> {
+    let dir = blocks.dir;
+    let info = dir.data();
+    Ok(Directory {
+        blocks,
+        format: &dir.super_block().info().dir_format,
+        ino: number(dir)?,
+        size: dir.size(),
+        seed: info.csum_seed,
+        indexed: info.flags().contains(InodeFlags::INDEX),
+        version: info.changes.load(Relaxed),
+        inline: None,
     })
 }
 
@@ -303,6 +340,8 @@ pub(crate) struct Dir;
 pub(crate) struct DirState {
     cursor: Cursor,
     records: KVec<Record>,
+    /// What has been copied out of the inode of a directory that is in it.
+    inline: KVec<u8>,
 }
 
 impl DirOps for Dir {
@@ -328,8 +367,12 @@ impl DirOps for Dir {
             return Err(EINVAL);
         };
         let width = width(ctx.narrow());
-        let DirState { cursor, records } = state;
-        let result = with_directory(dir, |d| {
+        let DirState {
+            cursor,
+            records,
+            inline,
+        } = state;
+        let result = with_copy(dir, inline, |d| {
             readdir::fill(d, cursor, records, position, width, |item| {
                 ctx.set_position(item.position as i64);
                 ctx.emit(item.name, item.ino.get().into(), dtype(item.file_type))
