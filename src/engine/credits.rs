@@ -26,7 +26,7 @@ use super::extent_edit::{self, Needs};
 use super::indirect_edit;
 use crate::ondisk::extent::edit::{block_capacity, ROOT_CAPACITY};
 use crate::ondisk::extent::MAX_DEPTH;
-use crate::ondisk::features::Incompat;
+use crate::ondisk::features::{Incompat, RoCompat};
 use crate::ondisk::Geometry;
 
 /// What a handle asks the journal for.
@@ -46,6 +46,9 @@ pub struct Shape {
     block_size: u32,
     index_levels: u32,
     ea_inode: bool,
+    /// The superblock, if `large_file` may still come into use: with any inode that is written,
+    /// when its size, of a directory too, turns out to be the first one above 2 GiB.
+    large_file: u32,
     metadata_at_once: u32,
     /// Blocks of quota files that an operation changes, for all its users, groups and projects.
     pub quota: u32,
@@ -278,6 +281,11 @@ impl Shape {
                 INDEX_LEVELS
             },
             ea_inode: geo.has(Incompat::EA_INODE),
+            large_file: if geo.has(RoCompat::LARGE_FILE) {
+                0
+            } else {
+                SUPER
+            },
             metadata_at_once: METADATA_AT_ONCE.max(geo.cluster_ratio()),
             quota: 0,
         }
@@ -295,6 +303,7 @@ impl Shape {
                 INDEX_LEVELS
             },
             ea_inode: false,
+            large_file: SUPER,
             metadata_at_once: METADATA_AT_ONCE,
             quota: 0,
         }
@@ -352,11 +361,10 @@ impl Shape {
                 join(&[name, name])
             }
             Op::SetAttr => change(INODE),
-            // The orphan while it shrinks; `large_file` when it grows.
-            Op::SetSize => change(sum(&[INODE, ORPHAN_ADD, SUPER])),
+            // The orphan while it shrinks.
+            Op::SetSize => change(sum(&[INODE, ORPHAN_ADD])),
             Op::SetXattr { len, others } => self.set_xattr(len, others),
-            // `large_file`, when the size is the first one above 2 GiB.
-            Op::UpdateInode => change(sum(&[INODE, SUPER])),
+            Op::UpdateInode => change(INODE),
             Op::OrphanAdd => change(sum(&[INODE, ORPHAN_ADD])),
             Op::OrphanDel => change(sum(&[INODE, ORPHAN_DEL])),
             Op::TruncateStep { map, budget, was } => {
@@ -374,17 +382,15 @@ impl Shape {
                 join(&[change(inode), self.new_block()])
             }
             // The data has bits, but is not among the credits.
-            Op::Allocate(map, runs) => join(&[
-                change(sum(&[INODE, SUPER])),
-                self.building(&map_changes(map, runs), runs),
-            ]),
-            Op::Convert(map, runs) => join(&[
-                change(sum(&[INODE, SUPER])),
-                self.building(&map_changes(map, runs), 0),
-            ]),
+            Op::Allocate(map, runs) => {
+                join(&[change(INODE), self.building(&map_changes(map, runs), runs)])
+            }
+            Op::Convert(map, runs) => {
+                join(&[change(INODE), self.building(&map_changes(map, runs), 0)])
+            }
         };
         Credits {
-            blocks: all.blocks.saturating_add(self.quota),
+            blocks: sum(&[all.blocks, self.large_file, self.quota]),
             ..all
         }
     }
@@ -572,6 +578,7 @@ mod tests {
         block_size: 4096,
         index_levels: INDEX_LEVELS,
         ea_inode: false,
+        large_file: 0,
         metadata_at_once: METADATA_AT_ONCE,
         quota: 0,
     };
@@ -677,11 +684,11 @@ mod tests {
             (truncate(indirect, 0, Was::Data), (1 + 3 + 8, 3)),
             (Op::PunchStep(flat, 0), (1 + 1 + 4, 1)),
             (Op::FreeInode { ea_inodes: 9 }, (1 + 2 + 1 + 3, 1)),
-            (Op::Allocate(flat, 1), (2 + 1 + 4, 1)),
-            (Op::Allocate(flat, 0), (2, 0)),
-            (Op::Allocate(one, 2), (2 + 2 + 4 + 12, 4)),
-            (Op::Allocate(indirect, 2), (2 + 2 + 5 + 14, 5)),
-            (Op::Convert(one, 1), (2 + 1 + 2 + 4, 2)),
+            (Op::Allocate(flat, 1), (1 + 1 + 4, 1)),
+            (Op::Allocate(flat, 0), (1, 0)),
+            (Op::Allocate(one, 2), (1 + 2 + 4 + 12, 4)),
+            (Op::Allocate(indirect, 2), (1 + 2 + 5 + 14, 5)),
+            (Op::Convert(one, 1), (1 + 1 + 2 + 4, 2)),
         ] {
             let (blocks, revokes) = expected;
             assert_eq!(LARGE.credits(op), Credits { blocks, revokes }, "{op:?}");
@@ -740,6 +747,12 @@ mod tests {
                 assert!(blocks(&TINY, op) <= large && large >= 1, "{op:?}");
                 let quota = Shape { quota: 2, ..LARGE };
                 assert_eq!(blocks(&quota, op), large + 2);
+                // Whatever inode is written may be the first large one.
+                let small = Shape {
+                    large_file: SUPER,
+                    ..LARGE
+                };
+                assert_eq!(blocks(&small, op), large + 1);
                 let ea = Shape {
                     ea_inode: true,
                     ..LARGE
