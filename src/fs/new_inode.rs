@@ -89,12 +89,13 @@ pub(crate) enum Contents<'a> {
 }
 
 /// An inode in memory that is going to be made.
-pub(crate) struct Fresh {
+pub(crate) struct Fresh<'a> {
     inode: FreshInode<Rext4Fs>,
+    name: Option<&'a Dentry<Rext4Fs>>,
     initial: Initial,
 }
 
-impl Fresh {
+impl<'a> Fresh<'a> {
     /// Starts an inode of `mode` in `dir`. `name` is the one that it is made under; `None` for a
     /// file without one. To be called outside of a handle. May sleep.
     ///
@@ -103,7 +104,7 @@ impl Fresh {
     pub(crate) fn new(
         idmap: Idmap<'_>,
         dir: &VfsInode,
-        name: Option<&Dentry<Rext4Fs>>,
+        name: Option<&'a Dentry<Rext4Fs>>,
         mode: u16,
     ) -> Result<Self> {
         if dir.nlink() == 0 {
@@ -118,7 +119,11 @@ impl Fresh {
             inode.init_owner(idmap, dir, inherited.mode);
         }
         let initial = Initial::gather(dir, &inode, name, inherited)?;
-        Ok(Self { inode, initial })
+        Ok(Self {
+            inode,
+            name,
+            initial,
+        })
     }
 
     /// What the credits of its making depend on.
@@ -169,7 +174,11 @@ impl Fresh {
         links: u32,
     ) -> Result<Made, Unmade> {
         let sb = dir.super_block();
-        let Self { mut inode, initial } = self;
+        let Self {
+            mut inode,
+            name,
+            mut initial,
+        } = self;
         let mode = inode.mode();
         let file_type = FileType::from_mode(mode).ok_or(EINVAL)?;
         let now = inode.touch_ctime();
@@ -188,6 +197,7 @@ impl Fresh {
                 in_use: true,
             }
         })?;
+        initial.seal(dir, &inode, name)?;
         let shown = vfs_flags(facts.flags);
         inode.set_vfs_flags(shown, shown);
         let mut rdev = None;

@@ -52,6 +52,31 @@ struct Attribute {
     stored: Cell<bool>,
 }
 
+impl Attribute {
+    /// Whether it vouches for the others and for the inode that it is an attribute of.
+    fn is_evm(&self) -> bool {
+        self.index == index::SECURITY && &*self.name == b"evm"
+    }
+}
+
+/// Adds what security modules want `inode`, a new one in `dir`, to be labelled with.
+fn label(
+    attributes: &mut KVVec<Attribute>,
+    inode: &impl security::Unlabelled,
+    dir: &VfsInode,
+    name: Option<&Dentry<Rext4Fs>>,
+) -> Result {
+    security::label_new(inode, dir, name, |name, value| {
+        let attribute = Attribute {
+            index: index::SECURITY,
+            name: vec::copy(name)?,
+            value: vec::copy(value)?,
+            stored: Cell::new(false),
+        };
+        push(attributes, attribute)
+    })
+}
+
 /// The attributes that a new inode starts with.
 pub(crate) struct Initial {
     access: Option<PosixAcl>,
@@ -91,15 +116,7 @@ impl Initial {
                 push(&mut attributes, attribute)?;
             }
         }
-        security::label_new(inode, dir, name, |name, value| {
-            let attribute = Attribute {
-                index: index::SECURITY,
-                name: vec::copy(name)?,
-                value: vec::copy(value)?,
-                stored: Cell::new(false),
-            };
-            push(&mut attributes, attribute)
-        })?;
+        label(&mut attributes, inode, dir, name)?;
         Ok(Self {
             access: inherited.access,
             default: inherited.default,
@@ -107,6 +124,41 @@ impl Initial {
             attributes,
             dropped: Cell::new(None),
         })
+    }
+
+    /// Has the inode's labels be those of `inode`, which has its number and its generation now: EVM's
+    /// is computed from all the others and from these. Without EVM nothing depends on them, and the
+    /// labels stay. In the handle that makes the inode, before anybody else knows it. May sleep.
+    ///
+    /// Errors: ENOMEM; what security modules say; EAGAIN when they want to store more than before.
+    pub(crate) fn seal(
+        &mut self,
+        dir: &VfsInode,
+        inode: &impl security::Unlabelled,
+        name: Option<&Dentry<Rext4Fs>>,
+    ) -> Result {
+        if !self.attributes.iter().any(Attribute::is_evm) {
+            return Ok(());
+        }
+        let mut attributes = KVVec::new();
+        for attribute in &self.attributes {
+            if attribute.index != index::SECURITY {
+                let copy = Attribute {
+                    index: attribute.index,
+                    name: vec::copy(&attribute.name)?,
+                    value: vec::copy(&attribute.value)?,
+                    stored: Cell::new(false),
+                };
+                push(&mut attributes, copy)?;
+            }
+        }
+        label(&mut attributes, inode, dir, name)?;
+        // A policy that has been loaded meanwhile. The handle has the credits that were asked for.
+        if needs(dir.super_block(), &attributes) != self.credits {
+            return Err(EAGAIN);
+        }
+        self.attributes = attributes;
+        Ok(())
     }
 
     /// What the credits of making the inode depend on.

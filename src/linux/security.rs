@@ -29,7 +29,8 @@ impl<F: FileSystem> Unlabelled for NewInode<F> {}
 /// without recursing into file systems.
 ///
 /// So that nothing has to be undone, a file system asks before it changes anything on disk, and
-/// keeps copies until it stores the attributes.
+/// keeps copies until it stores the attributes. EVM's depends on the inode's number and generation,
+/// and is to be asked for once more when these are known.
 ///
 /// Errors: ENOMEM, those of `set`, what a module says.
 pub(crate) fn label_new<F, I, S>(
