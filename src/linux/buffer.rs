@@ -58,6 +58,8 @@ impl Verified {
 pub(super) enum StateBit {
     /// In memory is what belongs there.
     Uptodate = bindings::bh_state_bits_BH_Uptodate,
+    /// Writing it has failed.
+    WriteError = bindings::bh_state_bits_BH_Write_EIO,
     /// To be written to its place.
     Dirty = bindings::bh_state_bits_BH_Dirty,
     /// To be written as metadata.
@@ -253,6 +255,34 @@ impl<'a> Device<'a> {
         }
     }
 
+    /// Whether what is in memory of a block is what belongs there. That is so too when writing it has
+    /// failed, which takes the buffer's mark that it is up to date away: what is on the device is
+    /// older then, and whoever read it would lose what was changed, or half of it.
+    ///
+    /// # Safety
+    ///
+    /// `bh` is a buffer that is held.
+    #[inline]
+    unsafe fn is_current(bh: *mut bindings::buffer_head) -> bool {
+        // SAFETY: by contract. The bit is set after the contents, by whoever read them.
+        unsafe { bindings::buffer_is_uptodate(bh) || Self::could_not_be_written(bh) }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`is_current`](Self::is_current).
+    #[cold]
+    unsafe fn could_not_be_written(bh: *mut bindings::buffer_head) -> bool {
+        // SAFETY: by contract.
+        unsafe {
+            let failed = StateBit::WriteError.is_set(bh);
+            if failed {
+                StateBit::Uptodate.set(bh);
+            }
+            failed
+        }
+    }
+
     #[cold]
     fn read_uncached(self, block: u64) -> Result<Buffer<'a>> {
         // SAFETY: the device is open; the size is the one that the device is set to.
@@ -308,9 +338,9 @@ impl<'a> Device<'a> {
             bh: NonNull::new(bh)?,
             _dev: PhantomData,
         };
-        // SAFETY: we hold a reference. The bit is set after the contents, by whoever read them.
+        // SAFETY: we hold a reference.
         // INVARIANT: a buffer that is not up to date is given back and goes no further.
-        unsafe { bindings::buffer_is_uptodate(bh) }.then_some(buffer)
+        unsafe { Self::is_current(bh) }.then_some(buffer)
     }
 
     /// Makes block `block` zeroes in memory, unless it is there already: what is on the device is of

@@ -72,4 +72,29 @@ equal "the whole file after all" "$(sha256sum <"$MNT/data")" "$sum"
 umount "$MNT"
 
 dmsetup remove dust
+
+# Metadata that could not be written, without a journal: what is in memory is newer than the disk, and counts.
+write_errors() {
+	local sectors=$((64 * 2048)) i
+	table() { dmsetup suspend --noflush --nolockfs flaky && dmsetup load flaky --table "$1" && dmsetup resume flaky; }
+	modprobe dm-flakey || return
+	make_fs /dev/ram1 64M -t ext4 -b 4096 -O ^has_journal
+	dmsetup create flaky --table "0 $sectors linear /dev/ram1 0" && dmsetup mknodes || return
+	mount -t "$FSTYPE" /dev/mapper/flaky "$MNT" && mkdir "$MNT/dir" || return
+	sync -f "$MNT"
+	for ((i = 0; i < 60; i++)); do : >"$MNT/dir/name-$i"; done
+	chmod 640 "$MNT/dir"/name-*
+	table "0 $sectors flakey /dev/ram1 0 0 3600 1 error_writes" || not_ok "writes that fail" "no such table"
+	check "writes that fail: said so" fails sync -f "$MNT"
+	table "0 $sectors linear /dev/ram1 0"
+	# Names and inodes go from memory, their blocks stay.
+	echo 2 >/proc/sys/vm/drop_caches
+	# shellcheck disable=SC2012
+	equal "writes that fail: names" "$(ls -U "$MNT/dir" | wc -l)" 60
+	equal "writes that fail: inodes" "$(stat -c %a "$MNT/dir"/name-* | sort -u)" 640
+	check "writes that fail: goes on" mkdir "$MNT/dir/more"
+	umount "$MNT"
+	dmsetup remove flaky
+}
+write_errors || not_ok "writes that fail" "no device"
 finish
