@@ -164,11 +164,10 @@ pub(crate) fn may_retry(sb: &Sb, tries: &mut u32) -> bool {
     }
     *tries = tries.saturating_add(1);
     if !groups.has_pending() {
-        // Somebody else's commit may just have brought some.
-        return info
-            .reserved
-            .check(&info.geometry, groups, 1, false)
-            .is_ok();
+        // Somebody else's commit may just have brought some; once, since if that does not help it is
+        // something else that there is none of: inodes, or room in a directory.
+        let found = info.reserved.check(&info.geometry, groups, 1, false);
+        return *tries == 1 && found.is_ok();
     }
     let Ok(outside) = NoHandle::here() else {
         return false;

@@ -101,6 +101,7 @@ pub(super) fn symlink<'a>(
     text: &[u8],
 ) -> Result<Instantiated<'a>> {
     let sb = dir.super_block();
+    handle::may_write(sb)?;
     // With its NUL.
     if text.len() >= sb.block_size() {
         return Err(ENAMETOOLONG);
@@ -356,6 +357,23 @@ pub(super) fn find_entry(dir: &VfsInode, name: &[u8], inode: &VfsInode) -> Resul
     Ok(locate_entry(dir, name, inode)?.0)
 }
 
+/// Checks that `..` in the directory `inode` leads to `dir`, which it is going to leave.
+///
+/// Errors: EUCLEAN if not; damage (reported), EIO.
+pub(super) fn check_parent(inode: &VfsInode, dir: &VfsInode) -> Result {
+    match find(inode, b"..")? {
+        Some(found) if u64::from(found.ino.get()) == dir.ino() => Ok(()),
+        _ => Err(EUCLEAN),
+    }
+}
+
+/// What `name` is in `dir`.
+///
+/// Errors: damage (reported), EIO.
+fn find(dir: &VfsInode, name: &[u8]) -> Result<Option<Found>> {
+    dir_change::find(dir, name).map_err(|e| e.report_inode(dir, "lookup"))
+}
+
 /// As [`find_entry`], with the entry's block.
 pub(super) fn locate_entry<'d>(
     dir: &'d VfsInode,
@@ -403,7 +421,13 @@ pub(super) fn unlink(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -
 pub(super) fn rmdir(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) -> Result {
     let sb = dir.super_block();
     handle::may_write(sb)?;
-    let (found, held) = locate_entry(dir, name.name(), inode)?;
+    let (found, held) = locate_entry(dir, name.name(), inode).map_err(|e| {
+        // A directory has one name: if that is another's, something is wrong.
+        match find(dir, name.name()) {
+            Ok(Some(_)) if e == ENOENT => EUCLEAN,
+            _ => e,
+        }
+    })?;
     check_empty(inode)?;
     let mut outside = NoHandle::here()?;
     let handle = handle::begin(sb, &mut outside, Op::Rmdir(map_change::shape(dir)))?;
@@ -421,6 +445,8 @@ pub(super) fn rmdir(dir: &VfsInode, name: &Dentry<Rext4Fs>, inode: &VfsInode) ->
         warn(inode, "empty directory has too many links");
     }
     inode.clear_nlink();
+    // As whoever has it open sees it.
+    inode.set_size(0);
     uncount_subdirectory(dir);
     let stored = changing.done().and(fate.settle(&handle, slot));
     stored.and(handle.stop())

@@ -18,8 +18,8 @@ use super::{
     fault::Fault,
     handle, inode_write, map_change,
     namei::{
-        check_empty, count_subdirectory, end_directory, find_entry, ino, is_full_of_links,
-        keeps_projects_apart, locate_entry, retrying, uncount_subdirectory,
+        check_empty, check_parent, count_subdirectory, end_directory, find_entry, ino,
+        is_full_of_links, keeps_projects_apart, locate_entry, retrying, uncount_subdirectory,
     },
     new_inode::{Contents, Fresh, Made},
     orphan,
@@ -105,6 +105,9 @@ fn move_name(args: &Rename<'_, Rext4Fs>) -> Result {
             None if moves_dir && is_full_of_links(new.dir) => return Err(EMLINK),
             None => {}
         }
+    }
+    if moves_dir {
+        check_parent(inode, old.dir)?;
     }
 
     let mut outside = NoHandle::here()?;
@@ -363,6 +366,13 @@ fn exchange(args: &Rename<'_, Rext4Fs>) -> Result {
     };
     if gains.is_some_and(|(dir, _)| is_full_of_links(dir)) {
         return Err(EMLINK);
+    }
+    if across {
+        for (inode, dir) in [(a, a_dir), (b, b_dir)] {
+            if inode.is_dir() {
+                check_parent(inode, dir)?;
+            }
+        }
     }
 
     let mut outside = NoHandle::here()?;

@@ -306,6 +306,66 @@ LIST
 mount -o remount,rw "$MNT"
 ops "writable again" <<<"ok create g"
 
+# --- directories that are damaged, removed, or shut down ---
+
+# poke BLOCK OFFSET NUMBER: 32 bits of a block of the device.
+poke() {
+	# shellcheck disable=SC2059
+	printf "$(printf '\\x%02x\\x%02x\\x%02x\\x%02x' $(($3 & 255)) $(($3 >> 8 & 255)) $(($3 >> 16 & 255)) $(($3 >> 24)))" |
+		dd of=/dev/ram0 bs=1 seek=$(($1 * 1024 + $2)) conv=notrunc,fsync status=none
+}
+damaged_names() {
+	local p d q e sectors=$((64 * 2048))
+	on "damaged names" -b 1024 -O ^metadata_csum
+	ops "damaged names, prepared" <<-'LIST'
+		ok mkdir p
+		ok mkdir q
+		ok mkdir q/x
+		ok mkdir p/d
+		ok mkdir p/e
+	LIST
+	p=$(stat -c %i "$MNT/p") q=$(stat -c %i "$MNT/q") e=$(stat -c %i "$MNT/p/e") d=$(stat -c %i "$MNT/p/d")
+	umount "$MNT"
+	# `..`, the second entry of p/d.
+	poke "$(debugfs -R 'bmap p/d 0' /dev/ram0 2>/dev/null)" 12 "$q"
+	mount -t "$FSTYPE" /dev/ram0 "$MNT"
+	ops "a directory with another parent" <<-'LIST'
+		EUCLEAN rename p/d q/d
+		EUCLEAN rename p/d q/x
+		EUCLEAN rename p/d q/x x
+		EUCLEAN rename q/x p/d x
+		ok rename p/d p/f
+		ok rename p/f p/d
+	LIST
+	umount "$MNT"
+	poke "$(debugfs -R 'bmap p/d 0' /dev/ram0 2>/dev/null)" 12 "$p"
+	# Below the file system, which still has in memory what d was. Its entry is the third.
+	dmsetup create below --table "0 $sectors linear /dev/ram0 0" && dmsetup mknodes
+	mount -t "$FSTYPE" /dev/mapper/below "$MNT"
+	stat "$MNT/p/d" "$MNT/p/e" >/dev/null
+	poke "$(debugfs -R 'bmap p 0' /dev/ram0 2>/dev/null)" 24 "$e"
+	blockdev --flushbufs /dev/mapper/below
+	# C ext4 still has the block.
+	[ "$FSTYPE" != rext4 ] || ops "an entry of another directory" <<<"EUCLEAN rmdir p/d"
+	umount "$MNT"
+	dmsetup remove below
+	poke "$(debugfs -R 'bmap p 0' /dev/ram0 2>/dev/null)" 24 "$d"
+	mount -t "$FSTYPE" /dev/ram0 "$MNT"
+	exec 7<"$MNT/p/d"
+	ops "a directory that is open" <<<"ok rmdir p/d"
+	equal "the size of a directory that has been removed" "$(stat -L -c '%s %h' /proc/self/fd/7)" "0 0"
+	exec 7<&-
+	clean "damaged names"
+	fsprobe shutdown "$MNT" 2
+	ops "names after the end" <<-'LIST'
+		EIO create new
+		EIO symlink {t*1024} toolong
+		EIO mkdir new
+	LIST
+	umount "$MNT"
+}
+damaged_names
+
 # --- limits of links ---
 
 # With the count set from outside to just below the limit, so that few operations show it, and back afterwards.
