@@ -159,6 +159,36 @@ impl Prepared<'_, '_> {
         self.put(false, IBlock::Keep, Some(places), f)
     }
 
+    /// Changes the slot by `f`, and stores mode, change time and version: for a change of the
+    /// attributes in the inode's body, for which xattr_sem is held for writing. What else is in memory
+    /// is in the slot already, since whoever changes it stores it. (With `lazytime` times may not be;
+    /// they are due later.)
+    ///
+    /// Errors: EUCLEAN (reported).
+    #[inline]
+    pub(crate) fn store_stamped_with(
+        self,
+        places: &XattrPlaces,
+        f: impl FnOnce(&mut InodeEdit<'_>),
+    ) -> Result {
+        let inode = self.inode;
+        let info = inode.data();
+        if info.unstored.load(Relaxed) {
+            return self.store_attributed_with(places, f);
+        }
+        let stored = self.with_slot(false, |edit| {
+            f(edit);
+            edit.set_mode(inode.mode());
+            if !info.flags().contains(InodeFlags::EA_INODE) {
+                edit.set_ctime(stamp(inode.ctime()));
+                edit.set_version(inode.version());
+            }
+        });
+        stored.map_err(|e| e.report_inode(inode, "inode slot"))?;
+        self.done(false);
+        Ok(())
+    }
+
     /// The slot's bytes: for who holds the lock of what it looks at. Others may change meanwhile.
     pub(crate) fn bytes(&self) -> &[u8] {
         let geo = &self.inode.super_block().info().geometry;

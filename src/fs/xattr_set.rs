@@ -195,7 +195,7 @@ pub(super) fn apply(
     use_ext_attr(sb, handle)?;
     touch.apply(inode);
     let mut in_body = places.in_body;
-    let stored = slot.store_attributed_with(&places, |edit| {
+    let stored = slot.store_stamped_with(&places, |edit| {
         if let Some(space) = edit.xattr_space() {
             change.apply(request, space);
             in_body = is_in_use(space);
