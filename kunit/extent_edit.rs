@@ -173,7 +173,7 @@ mod tests {
             let mut offset = 0u64;
             for expected in span(model, at, m.len) {
                 let found = match m.kind {
-                    MapKind::Hole => 0,
+                    MapKind::Hole | MapKind::Delayed | MapKind::InFlight => 0,
                     MapKind::Written(start) => stored(start.get().wrapping_add(offset), false),
                     MapKind::Unwritten(start) => stored(start.get().wrapping_add(offset), true),
                 };

@@ -26,6 +26,8 @@
 //! The words are atomics, loaded and stored relaxed: a racing reader may see halves of two
 //! states, which step 3 discards; it never sees undefined behaviour, nor a panic.
 
+mod unsettled;
+
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::mapping::{MapKind, Mapping};
@@ -36,12 +38,13 @@ use crate::ondisk::{FileBlock, FsBlock};
 ///
 /// | bits | meaning |
 /// |---|---|
-/// | 0..3 | kind: 1 hole, 2 written, 3 unwritten, 4 delayed, 5 in flight; 0, 6 and 7 are invalid |
+/// | 0..3 | kind: 1 hole, 2 written, 3 unwritten, 4 delayed, 5 in flight, 6 tail; 0 and 7 are invalid |
 /// | 3..51 | physical minus logical block, modulo 2^48; 0 for kinds without a physical block |
 /// | 51..62 | zero |
 ///
-/// Kinds 4 and 5 have their numbers reserved for the write path. The modulus loses nothing:
-/// the format's block numbers have 48 bits.
+/// Kind 6 is a written block whose newest contents, behind what was the end of the file, are not on
+/// disk yet; to a lookup it is a written one. The modulus loses nothing: the format's block numbers
+/// have 48 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RangeValue(u64);
 
@@ -50,6 +53,9 @@ const KIND_MASK: u64 = (1 << KIND_BITS) - 1;
 const KIND_HOLE: u64 = 1;
 const KIND_WRITTEN: u64 = 2;
 const KIND_UNWRITTEN: u64 = 3;
+const KIND_DELAYED: u64 = 4;
+const KIND_IN_FLIGHT: u64 = 5;
+const KIND_TAIL: u64 = 6;
 /// Physical block numbers have 48 bits.
 const BLOCK_MASK: u64 = (1 << 48) - 1;
 
@@ -60,6 +66,8 @@ impl RangeValue {
     pub fn of(m: &Mapping) -> Option<Self> {
         let (kind, start) = match m.kind {
             MapKind::Hole => return Some(Self(KIND_HOLE)),
+            MapKind::Delayed => return Some(Self(KIND_DELAYED)),
+            MapKind::InFlight => return Some(Self(KIND_IN_FLIGHT)),
             MapKind::Written(b) => (KIND_WRITTEN, b.get()),
             MapKind::Unwritten(b) => (KIND_UNWRITTEN, b.get()),
         };
@@ -90,8 +98,10 @@ impl RangeValue {
         let start = FsBlock::new(delta.wrapping_add(u64::from(lblk.get())) & BLOCK_MASK);
         let kind = match self.0 & KIND_MASK {
             KIND_HOLE => MapKind::Hole,
-            KIND_WRITTEN => MapKind::Written(start),
+            KIND_WRITTEN | KIND_TAIL => MapKind::Written(start),
             KIND_UNWRITTEN => MapKind::Unwritten(start),
+            KIND_DELAYED => MapKind::Delayed,
+            KIND_IN_FLIGHT => MapKind::InFlight,
             _ => return None,
         };
         Some(Mapping { lblk, len, kind })

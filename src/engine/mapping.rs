@@ -18,6 +18,12 @@ pub enum MapKind {
     Written(FsBlock),
     /// Consecutive physical blocks that were allocated but never written; reads as zeros.
     Unwritten(FsBlock),
+    /// Data in the page cache for which space has been reserved, and no blocks chosen. Only the
+    /// extent status cache knows of it.
+    Delayed,
+    /// A hole on disk, and a write to blocks that were chosen for it is under way. Only the extent
+    /// status cache knows of it; whoever writes knows the blocks.
+    InFlight,
 }
 
 /// A range of file blocks and what it maps to.
@@ -68,11 +74,11 @@ impl Mapping {
         at.get().wrapping_sub(self.lblk.get()) < self.len
     }
 
-    /// The physical block of the first logical block; `None` for a hole.
+    /// The physical block of the first logical block; `None` where the map on disk has none.
     #[inline]
     pub const fn physical(&self) -> Option<FsBlock> {
         match self.kind {
-            MapKind::Hole => None,
+            MapKind::Hole | MapKind::Delayed | MapKind::InFlight => None,
             MapKind::Written(b) | MapKind::Unwritten(b) => Some(b),
         }
     }
@@ -87,7 +93,7 @@ impl Mapping {
         }
         let skip = u64::from(self.lblk.distance_to(lblk));
         let kind = match self.kind {
-            MapKind::Hole => MapKind::Hole,
+            plain @ (MapKind::Hole | MapKind::Delayed | MapKind::InFlight) => plain,
             MapKind::Written(b) => MapKind::Written(b.checked_add(skip)?),
             MapKind::Unwritten(b) => MapKind::Unwritten(b.checked_add(skip)?),
         };
@@ -103,7 +109,9 @@ impl Mapping {
         };
         let skip = u64::from(self.len);
         let continues = match (self.kind, next.kind) {
-            (MapKind::Hole, MapKind::Hole) => true,
+            (MapKind::Hole, MapKind::Hole)
+            | (MapKind::Delayed, MapKind::Delayed)
+            | (MapKind::InFlight, MapKind::InFlight) => true,
             (MapKind::Written(a), MapKind::Written(b))
             | (MapKind::Unwritten(a), MapKind::Unwritten(b)) => a.checked_add(skip) == Some(b),
             _ => false,

@@ -92,6 +92,21 @@ impl PointerBits {
         clamp(self.root_slot_start(ROOT_SLOTS))
     }
 
+    /// How many blocks from `at` on have their pointers in the same table, or in `i_block` itself; 1 or
+    /// more.
+    #[inline]
+    pub fn in_table(self, at: FileBlock) -> u32 {
+        let direct = DIRECT as u32;
+        match at.get().checked_sub(direct) {
+            None => direct.saturating_sub(at.get()),
+            // Trees of tables follow one another without a gap.
+            Some(behind) => {
+                let table = self.span(1) as u32;
+                table.saturating_sub(behind & table.wrapping_sub(1))
+            }
+        }
+    }
+
     /// The way from `i_block` to logical block `at`; `None` beyond what the map can address.
     #[inline]
     pub fn path(self, at: FileBlock) -> Option<Path> {
