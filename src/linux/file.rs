@@ -5,16 +5,16 @@
 //! Reading is the kernel's: the page cache for buffered reads, iomap for direct ones. The file
 //! system only says where the blocks are, through [`IomapOps`].
 //!
-//! Writing is refused so far, with an error that the file system chooses, since on a file system
-//! that is writable otherwise a file can be opened for it ([`FileOps::refuse_write`]).
+//! Writing is in [`super::file_write`].
 
 use super::{
     bindings,
+    file_write::Writing,
     fs_type::FileSystem,
     inode::Inode,
     inode_ops::when,
     ioctl as nr,
-    iomap::{self, IomapOps, IomapTable},
+    iomap::{self, BufferedWrite, IomapOps, IomapTable},
     open_file::OpenFile,
 };
 use core::{marker::PhantomData, mem::MaybeUninit, ptr};
@@ -34,6 +34,8 @@ pub(crate) trait FileOps: 'static {
     type Read: IomapOps<Fs = Self::Fs>;
     /// The same for reports (SEEK_HOLE, SEEK_DATA).
     type Report: IomapOps<Fs = Self::Fs>;
+    /// Where data that is written will be.
+    type Write: BufferedWrite<Fs = Self::Fs>;
 
     /// The largest offset that this file could have, in bytes.
     fn max_bytes(inode: &Inode<Self::Fs>) -> i64;
@@ -48,12 +50,14 @@ pub(crate) trait FileOps: 'static {
     fn release(_file: &OpenFile<Self::Fs>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
-    /// Why write(2) and its like fail, and shared mappings that can be written to (mprotect cannot
-    /// make others such then). Without it, such mappings would do as if nothing were missing.
-    /// fallocate(2) gives EOPNOTSUPP as long as nobody implements it.
-    fn refuse_write(_file: &OpenFile<Self::Fs>) -> Error {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
+    /// Whether contents can be changed at all. No lock is held.
+    fn may_write(inode: &Inode<Self::Fs>) -> Result;
+    /// The next write begins at byte `pos`, behind the end of the file: what is in between is going
+    /// to be read. i_rwsem is held for writing.
+    fn skip_to(inode: &Inode<Self::Fs>, pos: u64) -> Result;
+    /// Whether a write that has found no space is to be tried again; `tries` counts. i_rwsem is held
+    /// for writing.
+    fn may_retry(inode: &Inode<Self::Fs>, tries: &mut u32) -> bool;
     /// Whether files of this file system can have fs-verity; its commands give EOPNOTSUPP if not.
     fn has_verity(inode: &Inode<Self::Fs>) -> bool;
     /// ioctl(2), but for fs-verity's commands; ENOTTY for one that is not known.
@@ -110,13 +114,9 @@ impl<T: FileOps> FileVtable<T> {
         unlocked_ioctl: Some(ioctl::<T>),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: bindings::compat_ptr_ioctl,
-        mmap_prepare: if T::HAS_REFUSE_WRITE {
-            Some(Self::mmap_prepare_reading)
-        } else {
-            Some(bindings::generic_file_mmap_prepare)
-        },
-        write_iter: when!(T::HAS_REFUSE_WRITE, Self::refuse_write),
-        splice_write: when!(T::HAS_REFUSE_WRITE, bindings::iter_file_splice_write),
+        mmap_prepare: Some(Writing::<T>::mmap_prepare),
+        write_iter: Some(Writing::<T>::write_iter),
+        splice_write: Some(bindings::iter_file_splice_write),
         open: Some(Self::open),
         release: when!(T::HAS_RELEASE, Self::release),
         fsync: Some(fsync::<T>),
@@ -158,30 +158,6 @@ impl<T: FileOps> FileVtable<T> {
         // SAFETY: the VFS calls this before it lets go of inode and path.
         T::release(unsafe { OpenFile::from_raw(file) });
         0
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel only, with the arguments that this operation is documented to get.
-    unsafe extern "C" fn refuse_write(
-        iocb: *mut bindings::kiocb,
-        _from: *mut bindings::iov_iter,
-    ) -> isize {
-        // SAFETY: the VFS passes a valid request, which holds its file.
-        T::refuse_write(unsafe { OpenFile::from_raw((*iocb).ki_filp) }).to_errno() as isize
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel only, with the arguments that this operation is documented to get.
-    unsafe extern "C" fn mmap_prepare_reading(desc: *mut bindings::vm_area_desc) -> c_int {
-        // SAFETY: the caller passes a description of its own, of a mapping of a file that it holds.
-        unsafe {
-            if bindings::forbid_shared_writes(desc) {
-                return T::refuse_write(OpenFile::from_raw((*desc).file)).to_errno();
-            }
-            bindings::generic_file_mmap_prepare(desc)
-        }
     }
 
     /// # Safety

@@ -29,6 +29,7 @@
 #include <linux/security.h>
 #include <linux/seq_file.h>
 #include <linux/uio.h>
+#include <linux/workqueue.h>
 #include <linux/writeback.h>
 #if IS_ENABLED(CONFIG_KUNIT)
 #include <kunit/test.h>
@@ -787,4 +788,62 @@ __rext4_helper void rext4_helper_set_journal_ioprio(journal_t *journal, int leve
 {
 	if (journal->j_task)
 		set_task_ioprio(journal->j_task, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, level));
+}
+
+/* --- writing to files --- */
+
+__rext4_helper int rext4_helper_inode_trylock(struct inode *inode)
+{
+	return inode_trylock(inode);
+}
+
+__rext4_helper void rext4_helper_iov_iter_truncate(struct iov_iter *i, u64 count)
+{
+	iov_iter_truncate(i, count);
+}
+
+__rext4_helper ssize_t rext4_helper_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
+}
+
+__rext4_helper struct file *rext4_helper_vmf_file(struct vm_fault *vmf)
+{
+	return vmf->vma->vm_file;
+}
+
+__rext4_helper vm_fault_t rext4_helper_vmf_error(int err)
+{
+	return vmf_fs_error(err);
+}
+
+__rext4_helper void rext4_helper_sb_start_pagefault(struct super_block *sb)
+{
+	sb_start_pagefault(sb);
+}
+
+__rext4_helper void rext4_helper_sb_end_pagefault(struct super_block *sb)
+{
+	sb_end_pagefault(sb);
+}
+
+__rext4_helper loff_t rext4_helper_folio_end_pos(struct folio *folio)
+{
+	return folio_pos(folio) + folio_size(folio);
+}
+
+__rext4_helper void rext4_helper_list_add_head(struct list_head *entry, struct list_head *head)
+{
+	list_add(entry, head);
+}
+
+__rext4_helper void rext4_helper_list_unlink(struct list_head *entry)
+{
+	list_del_init(entry);
+}
+
+/* Folios stay under writeback until its work is done, and reclaim waits for these. */
+__rext4_helper struct workqueue_struct *rext4_helper_alloc_completion_queue(const char *id)
+{
+	return alloc_workqueue("rext4-conv/%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, id);
 }

@@ -14,6 +14,7 @@ use super::{
     fs_type::FileSystem,
     inode_new::Held,
     inode_ops::{InodeOps, InodeVtable},
+    ioend::Completions,
     mapping::{self, MappingOps},
     super_block::SuperBlock,
 };
@@ -35,6 +36,30 @@ use kernel::{
 struct Slot<F: FileSystem> {
     vfs: Opaque<bindings::inode>,
     data: F::Inode,
+    completions: Completions,
+}
+
+/// The completions of an inode.
+///
+/// # Safety
+///
+/// `raw` is an inode of a superblock of `F`.
+pub(super) unsafe fn completions<F: FileSystem>(raw: *mut bindings::inode) -> *const Completions {
+    // SAFETY: inodes of `F` are the first member of a `Slot<F>`.
+    unsafe { &raw const (*raw.cast::<Slot<F>>()).completions }
+}
+
+/// The inode of completions.
+///
+/// # Safety
+///
+/// `completions` are those of an inode of a superblock of `F`.
+pub(super) unsafe fn of_completions<F: FileSystem>(
+    completions: *const Completions,
+) -> *mut bindings::inode {
+    // SAFETY: by contract they are in a `Slot<F>`.
+    let slot = unsafe { kernel::container_of!(completions, Slot<F>, completions) };
+    slot.cast_mut().cast()
 }
 
 /// An inode of a file system of type `F`.
@@ -307,6 +332,7 @@ impl<F: FileSystem> NewInode<F> {
             (*raw).i_op = &InodeVtable::<I>::TABLE;
             (*raw).__bindgen_anon_3.i_fop = &super::file::FileVtable::<O>::TABLE;
             (*raw).i_data.a_ops = &mapping::MappingVtable::<M>::TABLE;
+            Completions::prepare::<M::Writeback>(completions::<F>(raw));
             match min_order {
                 // Block sizes above the page size: a folio must hold at least one block.
                 Some(order) => bindings::mapping_set_folio_min_order(&raw mut (*raw).i_data, order),
@@ -462,7 +488,10 @@ pub(super) unsafe extern "C" fn alloc<F: FileSystem>(
     let init = F::inode_data();
     // SAFETY: the place is a fresh object of our cache, valid for writes, which stays where it is
     // until `free`.
-    unsafe { pin_init::raw_init(&raw mut (*slot).data, init) };
+    unsafe {
+        pin_init::raw_init(&raw mut (*slot).data, init);
+        (&raw mut (*slot).completions).write(Completions::new());
+    }
     slot.cast()
 }
 

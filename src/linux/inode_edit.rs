@@ -460,6 +460,33 @@ impl<F: FileSystem> Inode<F> {
         unsafe { bindings::truncate_pagecache(self.as_raw(), offset(from)) };
     }
 
+    /// Writes the dirty bytes from `from` to `to` (exclusive) to disk and waits; not inside a handle.
+    ///
+    /// Errors: of this and of earlier writes, EIO and ENOSPC; fsync says them again.
+    pub(crate) fn write_and_wait(&self, outside: &NoHandle, from: u64, to: u64) -> Result {
+        self.waits_for_folios(outside);
+        // SAFETY: a valid inode has a mapping.
+        super::super_block::check(unsafe {
+            bindings::filemap_write_and_wait_range(
+                (*self.as_raw()).i_mapping,
+                offset(from),
+                offset(to.saturating_sub(1)),
+            )
+        })
+    }
+
+    /// Starts writing what is dirty, and does not wait for it.
+    pub(crate) fn start_writeback(&self) {
+        // SAFETY: a valid inode has a mapping. An error is fsync's to tell.
+        let _ = unsafe { bindings::filemap_flush((*self.as_raw()).i_mapping) };
+    }
+
+    /// Whether at most one open file can write to this one.
+    pub(crate) fn has_one_writer(&self) -> bool {
+        // SAFETY: a word that is read racily.
+        unsafe { ptr::read_volatile(&raw const (*self.as_raw()).i_writecount.counter) <= 1 }
+    }
+
     /// Tells lockdep, which does not see folio locks, what waiting for one may wait for.
     fn waits_for_folios(&self, _outside: &NoHandle) {
         if let Some(journal) = self.super_block().journal() {

@@ -30,6 +30,33 @@ pub(crate) trait IomapOps: 'static {
         request: Request,
         out: &mut Iomap<'_>,
     ) -> Result;
+
+    /// Whether [`end`](Self::end) does anything.
+    const ENDS: bool = false;
+
+    /// The mapping `done`, of which `len` bytes from `pos` on were asked for, has served for the
+    /// first `written` of them. Called with the locks that `begin` was, and no folio locked.
+    fn end(
+        _inode: &Inode<Self::Fs>,
+        _pos: u64,
+        _len: u64,
+        _written: u64,
+        _request: Request,
+        _done: &mut Iomap<'_>,
+    ) -> Result {
+        Ok(())
+    }
+}
+
+/// Mappings for writing to the page cache.
+pub(crate) trait BufferedWrite: IomapOps {
+    /// Whether the inode's mappings are as they were when one was made with this cookie. The folio
+    /// that is written to is locked.
+    fn is_valid(inode: &Inode<Self::Fs>, cookie: u64) -> bool;
+
+    /// Nobody will write to the bytes `from..to`, whole blocks: what has been reserved for them, and
+    /// not used, is given back. A folio may be locked.
+    fn punch(inode: &Inode<Self::Fs>, from: u64, to: u64);
 }
 
 /// What a mapping is wanted for (`IOMAP_*`).
@@ -41,6 +68,18 @@ impl Request {
     #[inline]
     pub(crate) fn nowait(self) -> bool {
         self.0 & bindings::IOMAP_NOWAIT != 0
+    }
+
+    /// Bytes are to be cleared: where there are none, nothing is to be done.
+    #[inline]
+    pub(crate) fn clears(self) -> bool {
+        self.0 & bindings::IOMAP_ZERO != 0
+    }
+
+    /// A page fault; the folio is locked.
+    #[inline]
+    pub(crate) fn is_fault(self) -> bool {
+        self.0 & bindings::IOMAP_FAULT != 0
     }
 
     /// Anything that would change the file.
@@ -64,7 +103,42 @@ pub(crate) enum Placed {
     Unwritten,
 }
 
-impl Iomap<'_> {
+impl<'a> Iomap<'a> {
+    /// A mapping of zeroes.
+    #[inline]
+    pub(super) fn new(raw: &'a mut bindings::iomap) -> Self {
+        Self { raw }
+    }
+
+    /// Reserved space: `len` bytes from `offset` on. With `new` it has just been reserved for this
+    /// mapping.
+    #[inline]
+    pub(crate) fn delayed(&mut self, offset: u64, len: u64, new: bool) {
+        self.raw.type_ = bindings::IOMAP_DELALLOC as u16;
+        self.raw.addr = u64::MAX; // IOMAP_NULL_ADDR
+        self.raw.offset = offset as i64;
+        self.raw.length = len;
+        if new {
+            self.raw.flags |= bindings::IOMAP_F_NEW as u16;
+        }
+    }
+
+    /// Says of a mapping with an address that its blocks are not the file's yet: the write has to be
+    /// completed, see [`Ended::fills`](super::ioend::Ended).
+    ///
+    /// iomap's word is "shared": blocks that become the file's when the write has completed, which is
+    /// what copy-on-write file systems mean by it.
+    #[inline]
+    pub(crate) fn set_filling(&mut self) {
+        self.raw.flags |= bindings::IOMAP_F_SHARED as u16;
+    }
+
+    /// Says that an I/O to this mapping must not be one with that to the mapping before.
+    #[inline]
+    pub(crate) fn set_alone(&mut self) {
+        self.raw.flags |= bindings::IOMAP_F_BOUNDARY as u16;
+    }
+
     /// A hole: `len` bytes from `offset` on.
     #[inline]
     pub(crate) fn hole(&mut self, offset: u64, len: u64) {
@@ -185,7 +259,23 @@ unsafe extern "C" fn next<T: IomapOps>(
                 (*iomap).private = ptr::null_mut();
                 (*iomap).inline_data = ptr::null_mut();
             }
-            let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, 0);
+            let mut ended = 0;
+            if T::ENDS {
+                let start = (*iter).iter_start_pos;
+                let advanced = (*iter).pos.wrapping_sub(start) as u64;
+                let len = (*iter).len.saturating_add(advanced);
+                let end = ((*iomap).offset as u64).saturating_add((*iomap).length);
+                let result = T::end(
+                    Inode::from_raw((*iter).inode),
+                    start as u64,
+                    len.min(end.saturating_sub(start as u64)),
+                    advanced,
+                    Request((*iter).flags),
+                    &mut Iomap { raw: &mut *iomap },
+                );
+                ended = result.err().map_or(0, |e| e.to_errno());
+            }
+            let ret = bindings::iomap_iter_continue(iter, iomap, srcmap, ended);
             if ret <= 0 {
                 return ret;
             }
@@ -204,6 +294,117 @@ unsafe extern "C" fn next<T: IomapOps>(
             1
         }
     }
+}
+
+/// `iomap_write_ops` of `W`.
+pub(super) struct WriteTable<W: BufferedWrite>(PhantomData<W>);
+
+impl<W: BufferedWrite> WriteTable<W> {
+    pub(super) const TABLE: bindings::iomap_write_ops = bindings::iomap_write_ops {
+        get_folio: None,
+        put_folio: None,
+        iomap_valid: Some(is_valid::<W>),
+        read_folio_range: None,
+    };
+}
+
+/// # Safety
+///
+/// For iomap only.
+unsafe extern "C" fn is_valid<W: BufferedWrite>(
+    inode: *mut bindings::inode,
+    iomap: *const bindings::iomap,
+) -> bool {
+    // SAFETY: iomap passes the inode that it writes to, which its caller holds, and its mapping.
+    unsafe { W::is_valid(Inode::from_raw(inode), (*iomap).validity_cookie) }
+}
+
+/// # Safety
+///
+/// For iomap only.
+unsafe extern "C" fn punch<W: BufferedWrite>(
+    inode: *mut bindings::inode,
+    offset: i64,
+    len: i64,
+    _iomap: *mut bindings::iomap,
+) {
+    let from = offset as u64;
+    // SAFETY: as above.
+    unsafe {
+        W::punch(
+            Inode::from_raw(inode),
+            from,
+            from.saturating_add(len as u64),
+        )
+    };
+}
+
+/// Gives back what was reserved for a write of `len` bytes at `pos` and has not been used, since only
+/// the first `written` bytes were: for [`IomapOps::end`].
+pub(crate) fn release_unused<W: BufferedWrite>(
+    inode: &Inode<W::Fs>,
+    pos: u64,
+    len: u64,
+    written: u64,
+    request: Request,
+    done: &mut Iomap<'_>,
+) {
+    let raw = &mut *done.raw;
+    let reserved = u32::from(raw.type_) == bindings::IOMAP_DELALLOC
+        && u32::from(raw.flags) & bindings::IOMAP_F_NEW != 0;
+    if !reserved || written >= len {
+        return;
+    }
+    let mask = (inode.super_block().block_size() as u64).saturating_sub(1);
+    let up = |bytes: u64| bytes.saturating_add(mask) & !mask;
+    let from = if written == 0 {
+        pos & !mask
+    } else {
+        up(pos.saturating_add(written))
+    };
+    let to = up(pos.saturating_add(len));
+    if from >= to || request.is_fault() {
+        return;
+    }
+    // Who clears bytes holds the lock.
+    let _lock = (!request.clears()).then(|| inode.lock_invalidate());
+    // SAFETY: the inode is held, and the lock as well.
+    unsafe {
+        bindings::iomap_write_delalloc_release(
+            inode.as_raw(),
+            from as i64,
+            to as i64,
+            request.0,
+            raw,
+            Some(punch::<W>),
+        );
+    }
+}
+
+/// Clears the bytes `pos..pos + len` of a file in the page cache, where there is anything: they are
+/// dirty then. i_rwsem and the invalidate lock are held for writing; not inside a handle.
+///
+/// Errors: those of `W`, EIO from reading.
+pub(crate) fn clear_range<W: BufferedWrite>(
+    inode: &Inode<W::Fs>,
+    _outside: &super::jbd2::NoHandle,
+    pos: u64,
+    len: u64,
+) -> Result<bool> {
+    let mut cleared = false;
+    // SAFETY: the inode is held; offsets below the largest file size.
+    super::super_block::check(unsafe {
+        bindings::iomap_zero_range(
+            inode.as_raw(),
+            pos as i64,
+            len as i64,
+            &mut cleared,
+            &IomapTable::<W>::TABLE,
+            &WriteTable::<W>::TABLE,
+            ptr::null_mut(),
+        )
+    })?;
+    Ok(cleared)
 }
 
 /// Reports the extents of `inode` in `start..start + len` (bytes) as `T` maps them.

@@ -8,6 +8,7 @@ use super::{
     inode::Inode,
     iomap::{IomapOps, IomapTable},
     readahead,
+    writeback::{self, WritebackOps},
 };
 use core::{marker::PhantomData, mem::MaybeUninit};
 use kernel::{ffi::c_int, prelude::*};
@@ -20,6 +21,8 @@ pub(crate) trait MappingOps: 'static {
     type Read: IomapOps<Fs = Self::Fs>;
     /// The same for reports (FIBMAP).
     type Report: IomapOps<Fs = Self::Fs>;
+    /// Where dirty data is written.
+    type Writeback: WritebackOps<Fs = Self::Fs>;
 
     /// The byte address on the device of `pos..pos + len` of `inode`, a multiple of its block
     /// size, if all of that is file data in one run that can be read as it is; `None` leaves it
@@ -36,6 +39,7 @@ impl<T: MappingOps> MappingVtable<T> {
         bindings::address_space_operations {
             read_folio: Some(Self::read_folio),
             readahead: Some(Self::readahead),
+            writepages: Some(writeback::writepages::<T::Writeback>),
             bmap: Some(Self::bmap),
             dirty_folio: Some(bindings::iomap_dirty_folio),
             invalidate_folio: Some(bindings::iomap_invalidate_folio),
@@ -87,7 +91,11 @@ impl<T: MappingOps> MappingVtable<T> {
         mapping: *mut bindings::address_space,
         block: bindings::sector_t,
     ) -> bindings::sector_t {
-        // SAFETY: the caller holds the inode of the mapping.
-        unsafe { bindings::iomap_bmap(mapping, block, &IomapTable::<T::Report>::TABLE) }
+        // SAFETY: the caller holds the inode of the mapping. What is written finds its place first; if
+        // it cannot, it has none to tell of.
+        unsafe {
+            let _ = bindings::filemap_write_and_wait_range(mapping, 0, i64::MAX);
+            bindings::iomap_bmap(mapping, block, &IomapTable::<T::Report>::TABLE)
+        }
     }
 }

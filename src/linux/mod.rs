@@ -20,6 +20,7 @@ pub(crate) mod dir;
 pub(crate) mod export;
 pub(crate) mod fiemap;
 pub(crate) mod file;
+pub(crate) mod file_write;
 pub(crate) mod fileattr;
 pub(crate) mod folio;
 pub(crate) mod fs_context;
@@ -32,6 +33,7 @@ pub(crate) mod inode_new;
 pub(crate) mod inode_ops;
 pub(crate) mod insist;
 pub(crate) mod ioctl;
+pub(crate) mod ioend;
 pub(crate) mod iomap;
 #[allow(
     dead_code,
@@ -70,4 +72,5 @@ pub(crate) mod test_device;
 pub(crate) mod test_threads;
 pub(crate) mod time;
 pub(crate) mod verity;
+pub(crate) mod writeback;
 pub(crate) mod xattr;

@@ -16,6 +16,7 @@ use super::{
     fs_context::FsContext,
     fs_type::{FileSystem, Registration},
     inode::{self, Inode},
+    ioend::Queue,
     jbd2,
     super_ops::{SuperOps, SuperVtable},
     surfaces::{Slot, SuperSurfaces},
@@ -78,6 +79,12 @@ impl<F: FileSystem> SuperBlock<F> {
     pub(super) fn background(&self) -> &Background<F> {
         // SAFETY: by the type invariant the pointer is valid; it lives as long as the superblock.
         unsafe { &(*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).background }
+    }
+
+    /// The workqueue for what is to be done when writes have ended.
+    pub(super) fn completions(&self) -> &Queue {
+        // SAFETY: as above.
+        unsafe { &(*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).completions }
     }
 
     /// The place of the journal.
@@ -202,6 +209,7 @@ struct Private<F: FileSystem> {
     journal_device: Keeper,
     #[pin]
     background: Background<F>,
+    completions: Queue,
     journal: jbd2::Kept<F>,
 }
 
@@ -374,6 +382,7 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
                 // SAFETY: nobody can start anything before this function returns; `kill_sb` stops
                 // it before it drops this.
                 background <- unsafe { Background::new::<T>(raw) },
+                completions: Queue::new(raw)?,
                 journal: jbd2::Kept::new(),
             }? Error),
             GFP_KERNEL,

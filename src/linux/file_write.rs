@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writing to regular files: write(2) and its like, and stores to shared mappings.
+//!
+//! Data goes to the page cache, for which the file system reserves space ([`BufferedWrite`]);
+//! [`super::writeback`] takes it to disk. A direct write is written there and then flushed.
+
+use super::{
+    bindings,
+    file::FileOps,
+    inode::Inode,
+    iomap::{IomapTable, WriteTable},
+};
+use core::{marker::PhantomData, mem::MaybeUninit, ptr};
+use kernel::prelude::*;
+
+pub(super) struct Writing<T: FileOps>(PhantomData<T>);
+
+impl<T: FileOps> Writing<T> {
+    const VM_OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(bindings::filemap_fault),
+        map_pages: Some(bindings::filemap_map_pages),
+        page_mkwrite: Some(Self::page_mkwrite),
+        // SAFETY: a table of optional function pointers; all-zero means none.
+        ..unsafe { MaybeUninit::zeroed().assume_init() }
+    };
+
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    pub(super) unsafe extern "C" fn write_iter(
+        iocb: *mut bindings::kiocb,
+        from: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: the VFS passes a valid request, which holds its file with its inode.
+        unsafe {
+            let raw = (*(*iocb).ki_filp).f_inode;
+            let inode = Inode::<T::Fs>::from_raw(raw);
+            if let Err(e) = T::may_write(inode) {
+                return e.to_errno() as isize;
+            }
+            if (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0 {
+                if bindings::inode_trylock(raw) == 0 {
+                    return EAGAIN.to_errno() as isize;
+                }
+            } else {
+                bindings::inode_lock(raw);
+            }
+            let mut written = Self::write_locked(iocb, from, inode);
+            bindings::inode_unlock(raw);
+            if written <= 0 {
+                return written;
+            }
+            if (*iocb).ki_flags & bindings::IOCB_DIRECT != 0 {
+                written = bindings::direct_write_fallback(iocb, from, 0, written);
+                if written <= 0 {
+                    return written;
+                }
+            }
+            bindings::generic_write_sync(iocb, written)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As `write_iter`, with i_rwsem of `inode`, the file's, held for writing.
+    unsafe fn write_locked(
+        iocb: *mut bindings::kiocb,
+        from: *mut bindings::iov_iter,
+        inode: &Inode<T::Fs>,
+    ) -> isize {
+        // SAFETY: by contract.
+        unsafe {
+            let checked = bindings::generic_write_checks(iocb, from);
+            if checked <= 0 {
+                return checked;
+            }
+            let (pos, max) = ((*iocb).ki_pos, T::max_bytes(inode));
+            let Some(room) = max.checked_sub(pos).filter(|room| *room > 0) else {
+                return EFBIG.to_errno() as isize;
+            };
+            bindings::iov_iter_truncate(from, room as u64);
+            let err = bindings::kiocb_modified(iocb);
+            if err != 0 {
+                return err as isize;
+            }
+            if pos as u64 > inode.size() {
+                if (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0 {
+                    return EAGAIN.to_errno() as isize;
+                }
+                if let Err(e) = T::skip_to(inode, pos as u64) {
+                    return e.to_errno() as isize;
+                }
+            }
+            let mut tries = 0;
+            loop {
+                let written = bindings::iomap_file_buffered_write(
+                    iocb,
+                    from,
+                    &IomapTable::<T::Write>::TABLE,
+                    &WriteTable::<T::Write>::TABLE,
+                    ptr::null_mut(),
+                );
+                let full = written == ENOSPC.to_errno() as isize
+                    && (*iocb).ki_flags & bindings::IOCB_NOWAIT == 0;
+                if !full || !T::may_retry(inode, &mut tries) {
+                    return written;
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    pub(super) unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> i32 {
+        // SAFETY: the caller passes a description of its own, of a mapping of a file that it holds.
+        unsafe {
+            let inode = Inode::<T::Fs>::from_raw((*(*desc).file).f_inode);
+            if let Err(e) = T::may_write(inode) {
+                // A file that could be written to some other day.
+                if bindings::forbid_shared_writes(desc) {
+                    return e.to_errno();
+                }
+            }
+            let err = bindings::generic_file_mmap_prepare(desc);
+            if err == 0 {
+                (*desc).vm_ops = &Self::VM_OPS;
+            }
+            err
+        }
+    }
+
+    /// A page that is mapped and clean is going to be written to.
+    ///
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: the fault is one of a mapping of a file of ours, which the mapping holds.
+        unsafe {
+            let file = bindings::vmf_file(vmf);
+            let raw = (*file).f_inode;
+            let inode = Inode::<T::Fs>::from_raw(raw);
+            if let Err(e) = T::may_write(inode) {
+                return bindings::vmf_error(e.to_errno());
+            }
+            bindings::sb_start_pagefault((*raw).i_sb);
+            let err = bindings::file_update_time(file);
+            let ret = if err != 0 {
+                bindings::vmf_error(err)
+            } else {
+                let lock = &raw mut (*(*raw).i_mapping).invalidate_lock;
+                bindings::down_read(lock);
+                let ret = bindings::iomap_page_mkwrite(
+                    vmf,
+                    &IomapTable::<T::Write>::TABLE,
+                    ptr::null_mut(),
+                );
+                bindings::up_read(lock);
+                ret
+            };
+            bindings::sb_end_pagefault((*raw).i_sb);
+            ret
+        }
+    }
+}
