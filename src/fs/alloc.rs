@@ -18,10 +18,6 @@
 
 mod freed;
 mod inodes;
-#[allow(
-    dead_code,
-    reason = "for contents of files, which are to come; kunit/space uses all of it"
-)]
 mod place;
 #[allow(dead_code, reason = "for contents of files, which are to come")]
 mod reserve;
@@ -31,7 +27,7 @@ mod window;
 
 pub(crate) use freed::{discard_step, release_all, Discards, Last as LastFreed};
 pub(crate) use inodes::{distrust_inode, free_inode, is_inode_used, take_inode};
-#[allow(unused_imports, reason = "for contents of files, which are to come")]
+#[allow(unused_imports, reason = "kunit/places uses all of it")]
 pub(crate) use place::{InFlight, Lack, Place, Settled, Wanted};
 #[allow(unused_imports, reason = "for contents of files, which are to come")]
 pub(crate) use reserve::{release, reserve, reserve_some, shortage};
@@ -280,13 +276,16 @@ impl<'a> Allocation<'a> {
     }
 
     /// The same for data that was promised space: what its map needs may come from what is kept
-    /// back for that, so that completions do not fail.
-    #[allow(dead_code, reason = "for contents of files, which are to come")]
+    /// back for that, so that completions do not fail. Tables of indirect blocks have been promised
+    /// together with the data ([`super::delayed`]).
     pub(crate) fn of_promised(inode: &'a VfsInode, handle: &'a Handle<'a>) -> Self {
-        Self {
-            claim: Claim::Pool,
-            ..Self::of_map(inode, handle)
-        }
+        let of_map = Self::of_map(inode, handle);
+        let claim = if of_map.low {
+            Claim::Promised
+        } else {
+            Claim::Pool
+        };
+        Self { claim, ..of_map }
     }
 
     /// How many blocks clusters have.

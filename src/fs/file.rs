@@ -3,10 +3,14 @@
 //! Regular files: attributes, and what an open file can do beside reading.
 
 use super::{
-    fileattr,
-    inode::InodeInfo,
+    alloc,
+    delayed::Write,
+    fileattr, handle,
+    inode::{number, InodeInfo},
     io::{Read, Report},
-    map, setattr, super_write, Rext4Fs, VfsInode,
+    map,
+    options::Toggles,
+    set_size, setattr, super_write, Rext4Fs, VfsInode,
 };
 use crate::{
     linux::{
@@ -25,6 +29,7 @@ use crate::{
     },
     ondisk::{features::RoCompat, inode::InodeFlags},
 };
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 
 /// Operations on an open regular file.
@@ -35,6 +40,7 @@ impl FileOps for File {
     type Fs = Rext4Fs;
     type Read = Read;
     type Report = Report;
+    type Write = Write;
 
     fn has_verity(inode: &VfsInode) -> bool {
         let geo = &inode.super_block().info().geometry;
@@ -71,8 +77,30 @@ impl FileOps for File {
         Ok(())
     }
 
-    fn refuse_write(_file: &OpenFile<Rext4Fs>) -> Error {
-        EOPNOTSUPP
+    fn release(file: &OpenFile<Rext4Fs>) {
+        if file.is_writable() {
+            closed(file);
+        }
+    }
+
+    fn may_write(inode: &VfsInode) -> Result {
+        handle::may_write(inode.super_block())?;
+        let flags = inode.data().flags();
+        if flags.contains(InodeFlags::IMMUTABLE) {
+            return Err(EPERM);
+        }
+        if flags.contains(InodeFlags::INLINE_DATA) {
+            return Err(EOPNOTSUPP);
+        }
+        Ok(())
+    }
+
+    fn skip_to(inode: &VfsInode, pos: u64) -> Result {
+        set_size::skip_to(inode, pos)
+    }
+
+    fn may_retry(inode: &VfsInode, tries: &mut u32) -> bool {
+        handle::may_retry(inode.super_block(), tries)
     }
 
     fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<isize> {
@@ -81,6 +109,21 @@ impl FileOps for File {
 
     fn fsync(file: &OpenFile<Rext4Fs>, what: Fsync) -> Result {
         super::inode_sync::fsync(file, what)
+    }
+}
+
+/// A file that was open for writing is closed.
+fn closed(file: &OpenFile<Rext4Fs>) {
+    let inode = file.inode();
+    let sb = inode.super_block();
+    if inode.data().was_replaced.swap(false, Relaxed) && !sb.info().has(Toggles::NO_AUTO_DA_ALLOC) {
+        // Its old contents are gone: applications count on the new ones' being on disk soon.
+        inode.start_writeback();
+    }
+    if inode.has_one_writer() && inode.data().delayed() == 0 {
+        if let Ok(ino) = number(inode) {
+            alloc::give_up(sb, ino);
+        }
     }
 }
 
@@ -148,6 +191,13 @@ impl InodeOps for FileInode {
         }
         if stat.wants(stat::WRITE_ATOMIC) {
             stat.no_atomic_writes();
+        }
+        let delayed = info.delayed();
+        if delayed != 0 {
+            // As if it were on disk: some tools take a file without blocks for a hole.
+            let geo = &inode.super_block().info().geometry;
+            let bits = geo.block_bits().saturating_add(geo.cluster_bits());
+            stat.add_sectors(delayed << (bits.saturating_sub(9) & 31));
         }
         if info.flags().contains(InodeFlags::INLINE_DATA) {
             // Lest tools take a file without blocks for a hole.

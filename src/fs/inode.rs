@@ -30,6 +30,7 @@ use super::{
     orphan::{self, SlotRight},
     super_info::SuperInfo,
     symlink::Symlink,
+    writeback::Writeback,
     xattr, Rext4Fs, Sb, VfsInode,
 };
 use crate::{
@@ -56,7 +57,7 @@ use crate::{
 use core::{
     mem::offset_of,
     ops::Range,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicU8, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicU8, Ordering::Relaxed},
 };
 use kernel::{
     new_spinlock,
@@ -145,6 +146,12 @@ pub(crate) struct InodeInfo {
     projid: AtomicU32,
     /// The size up to which a regular file is on disk, in bytes; changed under `data_sem`.
     disksize: AtomicU64,
+    /// Clusters that are promised to data without a place; changed under `data_sem`.
+    pub(super) delayed: AtomicI64,
+    /// Whether all contents were cut off by somebody who has the file open still.
+    pub(super) was_replaced: AtomicBool,
+    /// See [`super::delayed`]: a block, plus 1; 0 for none. Changed under `data_sem`.
+    pub(super) tail: AtomicU32,
     /// The block of the inode table that the slot is in: the key's.
     pub(super) slot_block: u64,
     /// The right to write the slot. Innermost of an inode's locks.
@@ -215,6 +222,9 @@ impl InodeInfo {
             crtime: None,
             projid: AtomicU32::new(0),
             disksize: AtomicU64::new(0),
+            delayed: AtomicI64::new(0),
+            was_replaced: AtomicBool::new(false),
+            tail: AtomicU32::new(0),
             slot_block: 0,
             slot_key <- new_spinlock!(
                 SlotRight::Own(SlotKey::new(0, 0, 0)),
@@ -339,6 +349,7 @@ impl MappingOps for Pages {
     type Fs = Rext4Fs;
     type Read = Read;
     type Report = Report;
+    type Writeback = Writeback;
 
     #[inline]
     fn run(inode: &VfsInode, pos: u64, len: u64) -> Result<Option<u64>> {

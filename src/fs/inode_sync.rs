@@ -113,6 +113,36 @@ pub(crate) fn sync_metadata(inode: &VfsInode) -> Result {
     }
 }
 
+/// How often data below that which was asked for is written, when others go on writing there.
+const MAX_TURNS: u32 = 8;
+
+/// What was written up to byte `end` is on disk, and the file's size there has to be as well. It does not
+/// go past data that is not: so that goes to disk too.
+///
+/// Errors: EIO, ENOSPC.
+fn reach(file: &OpenFile<Rext4Fs>, end: i64) -> Result {
+    let inode = file.inode();
+    let info = inode.data();
+    let end = u64::try_from(end).unwrap_or(0).saturating_add(1);
+    let wanted = inode.size().min(end);
+    // If others keep on, what is there is written at least so often, which is what fsync owes.
+    for _ in 0..MAX_TURNS {
+        let size = info.disksize();
+        if size >= wanted {
+            break;
+        }
+        file.write_and_wait(
+            i64::try_from(size).unwrap_or(0),
+            i64::try_from(wanted).unwrap_or(i64::MAX),
+        )?;
+        if info.disksize() == size {
+            // Clean up to there: a completion that has failed, which has been told.
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// fsync and fdatasync, of files and directories. May sleep.
 ///
 /// Errors: EIO, also after a shutdown; EROFS after an error; ENOSPC from writeback.
@@ -132,6 +162,9 @@ pub(crate) fn fsync(file: &OpenFile<Rext4Fs>, what: Fsync) -> Result {
     }
     let outside = NoHandle::here()?;
     file.write_and_wait(what.start, what.end)?;
+    if inode.is_regular() {
+        reach(file, what.end)?;
+    }
     make_up(inode)?;
     let barrier = info.has(Toggles::BARRIER);
     let Some(journal) = sb.journal() else {

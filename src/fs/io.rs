@@ -36,7 +36,7 @@ impl IomapOps for Read {
         if inode.data().flags().contains(InodeFlags::INLINE_DATA) {
             return inline_contents(inode, pos, out);
         }
-        blocks(inode, pos, request, out)?;
+        blocks(inode, pos, request, false, out)?;
         if inode.data().flags().contains(InodeFlags::VERITY) && pos >= verity::metadata_pos(inode) {
             out.set_verity();
         }
@@ -63,7 +63,7 @@ impl IomapOps for Report {
             }
             return Ok(());
         }
-        blocks(inode, pos, request, out)?;
+        blocks(inode, pos, request, true, out)?;
         if inode.data().map_kind() == inode::MapKind::Indirect {
             // Runs of pointers are put together here; on disk each block stands alone.
             out.set_merged();
@@ -74,7 +74,13 @@ impl IomapOps for Report {
 
 /// A mapping of a file whose data is in blocks.
 #[inline]
-fn blocks(inode: &VfsInode, pos: u64, request: Request, out: &mut Iomap<'_>) -> Result {
+fn blocks(
+    inode: &VfsInode,
+    pos: u64,
+    request: Request,
+    reports: bool,
+    out: &mut Iomap<'_>,
+) -> Result {
     let bits = inode.super_block().info().geometry.block_bits() & 31;
     let Ok(at) = u32::try_from(pos >> bits) else {
         out.hole(pos, u64::MAX >> 1);
@@ -84,7 +90,13 @@ fn blocks(inode: &VfsInode, pos: u64, request: Request, out: &mut Iomap<'_>) -> 
     let offset = u64::from(m.lblk.get()) << bits;
     let len = u64::from(m.len) << bits;
     match m.kind {
-        mapping::MapKind::Hole => out.hole(offset, len),
+        mapping::MapKind::Delayed | mapping::MapKind::InFlight if reports => {
+            out.delayed(offset, len, false)
+        }
+        // What is delayed or in flight is in the page cache, and asked for where it is not.
+        mapping::MapKind::Hole | mapping::MapKind::Delayed | mapping::MapKind::InFlight => {
+            out.hole(offset, len)
+        }
         mapping::MapKind::Written(b) => out.placed(Placed::Mapped, b.get() << bits, offset, len),
         mapping::MapKind::Unwritten(b) => {
             out.placed(Placed::Unwritten, b.get() << bits, offset, len)

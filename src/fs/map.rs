@@ -13,6 +13,8 @@
 //! NOFS under it, since reclaim may write to this very file.
 
 use super::{
+    alloc,
+    delayed::Delayed,
     fault::Fault,
     inode::{InodeInfo, MapKind, Root},
     meta::{FileBounds, Meta},
@@ -77,7 +79,7 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
         return Ok((found, info.seq.current()));
     }
     let mut stored = info.stored.load(Relaxed);
-    if stored > MAX_RANGES {
+    if stored > MAX_RANGES && cache.settled() {
         info.seq.write(|| cache.clear());
         stored = 0;
     }
@@ -92,7 +94,9 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
     });
     info.stored.store(stored, Relaxed);
     let found = found.map_err(|e| e.report_inode(inode, "block map"))?;
-    Ok((found, info.seq.current()))
+    // Not what the cache knows better: what is delayed or in flight is a hole to the tree.
+    let found = cache.clip_to_unknown(&found, at).unwrap_or(found);
+    Ok((cache.lookup(at).unwrap_or(found), info.seq.current()))
 }
 
 /// The first block of `inode` at or behind `from`, before `to`, that is mapped, and to which block.
@@ -188,18 +192,25 @@ pub(crate) fn precache(inode: &VfsInode) -> Result {
     Ok(())
 }
 
-/// Forgets what is known of the map of `inode`. Takes `data_sem`.
+/// Forgets what is known of the map of `inode`, unless some of it is not on disk. Takes `data_sem`.
 pub(crate) fn forget_all(inode: &VfsInode) {
     let info = inode.data();
     let _lock = info.data_sem.write();
-    info.seq.write(|| info.extent_map().clear());
+    let cache = info.extent_map();
+    if cache.settled() {
+        info.seq.write(|| cache.clear());
+    }
 }
 
-/// Gives back the memory of an inode's cache: it is being evicted.
+/// Gives back the memory of an inode's cache, and what is promised to data that was not written: it is
+/// being evicted.
 pub(crate) fn forget(inode: &VfsInode) {
     let info = inode.data();
-    if info.map.is_spilled() {
+    if info.map.is_spilled() || info.delayed() != 0 {
         let _lock = info.data_sem.write();
-        info.seq.write(|| info.extent_map().clear());
+        let cache = info.extent_map();
+        let delayed = Delayed::look(inode, &cache, FileBlock::ZERO, FileBlock::END);
+        info.seq.write(|| cache.clear());
+        alloc::release(inode.super_block(), delayed.gone(inode, &cache));
     }
 }

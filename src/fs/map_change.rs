@@ -294,7 +294,8 @@ pub(super) fn remember(
     let info = inode.data();
     let cache = info.extent_map();
     info.seq.write(|| {
-        if change(&cache).is_err() {
+        // Contents that are metadata are never delayed.
+        if change(&cache).is_err() && cache.settled() {
             cache.clear();
         }
     });

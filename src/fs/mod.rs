@@ -24,6 +24,8 @@
 pub(crate) mod acl;
 pub(crate) mod alloc;
 pub(crate) mod background;
+mod completion;
+mod delayed;
 mod delete;
 pub(crate) mod dir;
 mod dir_change;
@@ -76,6 +78,7 @@ pub(crate) mod tunables;
 pub(crate) mod tx;
 pub(crate) mod vec;
 pub(crate) mod verity;
+mod writeback;
 pub(crate) mod xattr;
 pub(crate) mod xattr_block;
 mod xattr_expand;

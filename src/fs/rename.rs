@@ -13,7 +13,7 @@
 //! Locking: as [`crate::linux::namei_ops`] says.
 
 use super::{
-    dir_change,
+    delayed, dir_change,
     dir_touch::Changing,
     fault::Fault,
     handle, inode_write, map_change,
@@ -22,6 +22,7 @@ use super::{
         is_full_of_links, keeps_projects_apart, locate_entry, retrying, uncount_subdirectory,
     },
     new_inode::{Contents, Fresh, Made},
+    options::Toggles,
     orphan,
     tx::Handle,
     Rext4Fs, VfsInode,
@@ -111,6 +112,10 @@ fn move_name(args: &Rename<'_, Rext4Fs>) -> Result {
     }
 
     let mut outside = NoHandle::here()?;
+    if target.is_some() && inode.is_regular() && !sb.info().has(Toggles::NO_AUTO_DA_ALLOC) {
+        // Applications count on finding the old contents or the new ones, all of them.
+        delayed::write_out(inode, &outside)?;
+    }
     let to = map_change::shape(new.dir);
     let whiteout = args.flags.contains(RenameFlags::WHITEOUT);
     let (op, fresh) = if whiteout {

@@ -2,22 +2,26 @@
 
 //! truncate(2): regular files get shorter or longer.
 //!
-//! A file that gets longer has a hole at its end; what its old last block has behind the old end is
-//! cleared before. A file that gets shorter is put among the orphans together with its new size, in
-//! one transaction; then its page cache goes, what is left of its last block is cleared, and its
+//! What the block with the end has behind it is cleared in the page cache before anything else, and
+//! nothing that is on disk is uncovered before that is on disk as well. A file that gets longer has a hole
+//! at its end. A file that gets shorter is put among the orphans together with its new size, in
+//! one transaction; then its page cache goes, and its
 //! blocks are freed in steps ([`truncate`]). A crash in between is made up for by the next mount.
-//! Where nothing is to be cleared or freed, that one transaction is all.
+//! Where nothing is to be freed, that one transaction is all.
 //!
 //! Locking: i_rwsem is held for writing. The invalidate lock is taken here, so that nobody fills the
 //! page cache from blocks that go.
 
-use super::{handle, inode_write, map, set_size_inline, truncate, Rext4Fs, VfsInode};
+use super::{
+    delayed::Write, handle, inode_write, map, set_size_inline, truncate, Rext4Fs, VfsInode,
+};
 use crate::{
     engine::{credits::Op, mapping::MapKind},
     fs::orphan,
-    linux::{inode_edit::InodeEdit as _, jbd2::NoHandle, setattr::SetAttr},
+    linux::{inode_edit::InodeEdit as _, iomap, jbd2::NoHandle, setattr::SetAttr},
     ondisk::{inode::InodeFlags, FileBlock},
 };
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 
 /// Makes the file `size` bytes long, and changes what else `attr` says. It has been found that this
@@ -53,7 +57,12 @@ pub(crate) fn set_size(attr: &SetAttr<'_, Rext4Fs>, size: u64, outside: &mut NoH
 
 fn grow(attr: &SetAttr<'_, Rext4Fs>, old: u64, size: u64, outside: &mut NoHandle) -> Result {
     let inode = attr.inode();
-    truncate::zero_tail(inode, outside, old)?;
+    let cleared = clear_tail(inode, outside, old, size)?;
+    // What the new size uncovers: the end of the old last block, and what is not on disk yet.
+    let shown = inode.data().disksize().min(old);
+    if cleared || shown < old {
+        inode.write_and_wait(outside, shown, u64::MAX)?;
+    }
     store(attr, Some(size), false, outside)?;
     inode.page_cache_extended(outside, old);
     Ok(())
@@ -62,14 +71,43 @@ fn grow(attr: &SetAttr<'_, Rext4Fs>, old: u64, size: u64, outside: &mut NoHandle
 fn shrink(attr: &SetAttr<'_, Rext4Fs>, old: u64, size: u64, outside: &mut NoHandle) -> Result {
     let inode = attr.inode();
     let changed = (size != old).then_some(size);
-    let rest = is_mapped_from(inode, truncate::end_block(inode, size))?
-        || (changed.is_some() && truncate::tail_block(inode, size)?.is_some());
+    clear_tail(inode, outside, size, old)?;
+    let shown = inode.data().disksize();
+    if shown < size {
+        inode.write_and_wait(outside, shown, size.saturating_sub(1))?;
+    }
+    if size == 0 && old != 0 {
+        inode.data().was_replaced.store(true, Relaxed);
+    }
+    let rest = is_mapped_from(inode, truncate::end_block(inode, size))?;
     store(attr, changed, rest, outside)?;
     if rest {
         return truncate::cut_to_size(inode, outside);
     }
     inode.truncate_page_cache(outside, size);
     Ok(())
+}
+
+/// The next write begins at byte `pos`, behind the end of the file: clears what lies between in the
+/// block with the end. i_rwsem is held for writing; not inside a handle.
+///
+/// Errors: EUCLEAN (reported), EIO, ENOMEM, ENOSPC.
+pub(crate) fn skip_to(inode: &VfsInode, pos: u64) -> Result {
+    let outside = NoHandle::here()?;
+    let _invalidate = inode.lock_invalidate();
+    clear_tail(inode, &outside, inode.size(), pos).map(|_| ())
+}
+
+/// Clears the bytes from `from` to the end of its block, or to byte `to` if that is before, in the page
+/// cache. Whether there were any.
+fn clear_tail(inode: &VfsInode, outside: &NoHandle, from: u64, to: u64) -> Result<bool> {
+    let bits = inode.super_block().info().geometry.block_bits() & 31;
+    let mask = (1u64 << bits).wrapping_sub(1);
+    let end = (from.saturating_add(mask) & !mask).min(to);
+    if from >= end {
+        return Ok(false);
+    }
+    iomap::clear_range::<Write>(inode, outside, from, end.saturating_sub(from))
 }
 
 /// Whether anything is mapped at `from` or behind. May sleep.

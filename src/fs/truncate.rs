@@ -13,10 +13,11 @@
 //! the block that the file is to end with.
 
 use super::{
-    alloc::Allocation,
+    alloc::{self, Allocation},
+    delayed::{certainly, Delayed},
     fault::Fault,
     handle,
-    inode::{MapKind, Root},
+    inode::{number, MapKind, Root},
     inode_write, map,
     map_change::{self, account, remember},
     meta::FileBounds,
@@ -185,8 +186,8 @@ pub(crate) fn end_block(inode: &VfsInode, size: u64) -> FileBlock {
     blocks.map_or(FileBlock::END, FileBlock::new)
 }
 
-/// Has everything behind the size of `inode` go: what the page cache and the last block have there,
-/// and the blocks. Afterwards it is no orphan any more. Its modification time is now.
+/// Has everything behind the size of `inode` go: what the page cache has there, and the blocks.
+/// Afterwards it is no orphan any more. Its modification time is now.
 ///
 /// i_rwsem and, of a regular file, the invalidate lock are held; the size has been set, and the
 /// inode is an orphan. May sleep, and wait for commits.
@@ -196,8 +197,6 @@ pub(crate) fn cut_to_size(inode: &VfsInode, outside: &mut NoHandle) -> Result {
     let sb = inode.super_block();
     let size = inode.size();
     if inode.is_regular() {
-        // It looks at the page cache for what may be on disk.
-        zero_tail(inode, outside, size)?;
         inode.truncate_page_cache(outside, size);
     }
     let op = step_op(inode);
@@ -206,13 +205,16 @@ pub(crate) fn cut_to_size(inode: &VfsInode, outside: &mut NoHandle) -> Result {
     if inode.is_sync() {
         handle.sync();
     }
-    // The last block.
+    // What recovery may have cleared.
     handle.need_data_flush();
     let result = finish(&mut handle, inode, size);
     result.and(handle.stop())
 }
 
 fn finish(handle: &mut Handle<'_>, inode: &VfsInode, size: u64) -> Result {
+    if let Ok(ino) = number(inode) {
+        alloc::give_up(inode.super_block(), ino);
+    }
     free_from(handle, inode, end_block(inode, size))?;
     handle::make_room(inode.super_block(), handle, Op::OrphanDel)?;
     let slot = inode_write::prepare(handle, inode)?;
@@ -224,8 +226,7 @@ fn finish(handle: &mut Handle<'_>, inode: &VfsInode, size: u64) -> Result {
 /// Clears what is behind byte `size` in the block that it is in, in the page cache and on disk:
 /// when the file gets longer again, zeros are to be there.
 ///
-/// What is in the page cache counts, and it is written from there past the file's own writeback,
-/// which this file has none of at this time. i_rwsem and the invalidate lock are held; not inside a
+/// For recovery: nothing of the file is dirty, and what is written here goes past its writeback. i_rwsem and the invalidate lock are held; not inside a
 /// handle.
 ///
 /// Errors: EUCLEAN (reported), EIO, ENOMEM.
@@ -312,7 +313,10 @@ fn step(
     };
     // Also after an error, part of it may have been done.
     account(inode, &allocation);
-    remember(inode, |cache| cache.remove(from, FileBlock::END));
+    let cache = info.extent_map();
+    let delayed = Delayed::look(inode, &cache, from, FileBlock::END);
+    certainly(info, || cache.remove(from, FileBlock::END));
+    alloc::release(sb, delayed.gone(inode, &cache));
     let stored = slot.store_mapped(&guard);
     inode_write::note_change(handle, inode, true);
     let progress = progress?;

@@ -231,6 +231,34 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
+    /// Blocks that an I/O owns, from which all that is known of them follows: the run of `blocks` from
+    /// `start` on, by groups. They were given to the I/O by [`into_io`](Self::into_io), all of them, and
+    /// nobody has taken them back yet.
+    pub(crate) fn of_io(sb: &Sb, start: FsBlock, blocks: u32) -> impl Iterator<Item = Self> + '_ {
+        let mut at = start.get();
+        let mut left = blocks;
+        core::iter::from_fn(move || {
+            let geo = &sb.info().geometry;
+            let (group, _) = geo.block_location(FsBlock::new(at));
+            let first = geo.group_first_block(group).get();
+            let end = first.saturating_add(geo.group_blocks(group).into());
+            let here = u32::try_from(end.saturating_sub(at)).unwrap_or(u32::MAX);
+            let blocks = here.min(left);
+            if blocks == 0 {
+                return None;
+            }
+            let start = FsBlock::new(at);
+            at = at.saturating_add(blocks.into());
+            left = left.saturating_sub(blocks);
+            Some(Self { start, blocks })
+        })
+    }
+
+    /// An I/O owns them from now on: the first block. See [`of_io`](Self::of_io).
+    pub(crate) fn into_io(self) -> FsBlock {
+        self.start
+    }
+
     /// The first block.
     pub(crate) fn start(&self) -> FsBlock {
         self.start

@@ -156,6 +156,9 @@ fn process(inode: ARef<VfsInode>, counts: &mut Counts) {
     let result = inode.with_lock(|| {
         let mut outside = NoHandle::here()?;
         let _invalidate = inode.lock_invalidate();
+        if inode.is_regular() {
+            truncate::zero_tail(&inode, &outside, inode.size())?;
+        }
         truncate::cut_to_size(&inode, &mut outside)
     });
     if let Err(e) = result {

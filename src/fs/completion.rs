@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writes that have ended: their blocks come into the file's map, and its size to disk.
+//!
+//! For each write that has ended well, in one transaction for a batch if it fits: blocks that were in
+//! flight are set in their bitmap and mapped; unwritten blocks are marked written; a block that was
+//! written in place past what was the end of the file is on disk now. Then the size on disk follows.
+//! A write that has failed gives its blocks back.
+//!
+//! The first one to map a block wins: a filler that finds it mapped gives its own back. (The writes
+//! overlapped, so that either order is right.)
+//!
+//! The size on disk rises to the size in memory, or to the first block at or behind it whose newest
+//! contents are not on disk. So after a crash there is nothing in the file that was not written, and
+//! what was appended is there up to some point.
+//!
+//! Locking: on the completion workqueue. Takes a handle, then `data_sem`; nothing may be waited for
+//! that needs a write to end. Who waits for folios holds i_rwsem or the invalidate lock, so these are
+//! not taken.
+
+use super::{
+    alloc::{self, Allocation, InFlight},
+    delayed::{certainly, Delayed},
+    fault::Fault,
+    handle,
+    inode::{MapKind, Root},
+    inode_write, map,
+    map_change::{self, account},
+    meta::FileBounds,
+    options::Toggles,
+    tx::{Handle, Tx},
+    VfsInode,
+};
+use crate::{
+    engine::{
+        credits::{Map, Op},
+        extent_edit::{ExtentEditor, Inserted},
+        indirect_edit::IndirectEditor,
+        mapping::{self, Mapping},
+    },
+    linux::{
+        buffer::Verified,
+        inode_edit::InodeEdit as _,
+        ioend::{Batch, Ended},
+        jbd2::NoHandle,
+    },
+    ondisk::{
+        extent::{edit::max_len, Extent, ExtentError},
+        Corrupt, FileBlock, FsBlock,
+    },
+};
+use kernel::prelude::*;
+
+/// A write, in blocks.
+#[derive(Clone, Copy)]
+struct Write {
+    from: FileBlock,
+    to: FileBlock,
+    start: FsBlock,
+}
+
+impl Write {
+    fn of(inode: &VfsInode, ended: &Ended<'_>) -> Self {
+        let bits = inode.super_block().info().geometry.block_bits() & 31;
+        let block = |pos: u64| FileBlock::new(u32::try_from(pos >> bits).unwrap_or(u32::MAX));
+        let from = block(ended.start());
+        Self {
+            from,
+            to: block(ended.start().saturating_add(ended.len())).max(from),
+            start: FsBlock::new(ended.address() >> bits),
+        }
+    }
+
+    /// Where block `at` of it is.
+    fn at(&self, at: FileBlock) -> FsBlock {
+        let distance = self.from.distance_to(at);
+        FsBlock::new(self.start.get().saturating_add(distance.into()))
+    }
+}
+
+/// Completes the writes of `batch`.
+pub(super) fn complete(inode: &VfsInode, batch: &Batch<'_>) {
+    let well = || batch.iter().filter(|ended| ended.result().is_ok());
+    for ended in batch.iter() {
+        if let Err(e) = ended.result() {
+            if ended.fills() {
+                let write = Write::of(inode, &ended);
+                abandon(inode, &write, write.from);
+            }
+            report(inode, e);
+        }
+    }
+    let mut outside = match NoHandle::here() {
+        Ok(outside) => outside,
+        Err(e) => return fail_all(inode, batch, e),
+    };
+    if well().next().is_some() {
+        let first = Op::Allocate(map_change::shape(inode), 1);
+        match handle::begin(inode.super_block(), &mut outside, first) {
+            Ok(handle) => transact(handle, inode, batch),
+            Err(e) => fail_all(inode, batch, e),
+        }
+    }
+    // Nothing waits for those that have failed.
+    for ended in batch.iter().filter(|ended| ended.result().is_err()) {
+        settle_tails(inode, &ended);
+    }
+}
+
+/// There can be no transaction.
+#[cold]
+fn fail_all(inode: &VfsInode, batch: &Batch<'_>, error: Error) {
+    for ended in batch.iter().filter(|ended| ended.result().is_ok()) {
+        if ended.fills() {
+            let write = Write::of(inode, &ended);
+            abandon(inode, &write, write.from);
+        }
+        ended.fail(error);
+    }
+}
+
+/// Data is lost: `data_err=abort` wants no more of it.
+#[cold]
+fn report(inode: &VfsInode, error: Error) {
+    let sb = inode.super_block();
+    if let Some(journal) = sb.journal() {
+        if sb.info().has(Toggles::DATA_ERR_ABORT) && handle::may_write(sb).is_ok() {
+            journal.abort(error);
+        }
+    }
+}
+
+/// Completes those writes of `batch` that have ended well. One that cannot be is failed.
+fn transact(mut handle: Handle<'_>, inode: &VfsInode, batch: &Batch<'_>) {
+    handle.need_data_flush();
+    for ended in batch.iter().filter(|ended| ended.result().is_ok()) {
+        if let Err(e) = apply(&mut handle, inode, &ended) {
+            ended.fail(e);
+        }
+    }
+    let raised = raise(&mut handle, inode, batch);
+    if let Err(e) = raised.and(handle.stop()) {
+        for ended in batch.iter().filter(|ended| ended.result().is_ok()) {
+            ended.fail(e);
+        }
+    }
+}
+
+/// How often in a row the map may turn out to have got deeper.
+const MAX_TURNS: u32 = 16;
+
+/// Brings a write that has ended well into the map.
+///
+/// Errors: EIO, ENOMEM, EUCLEAN (reported), and those of a journal that has been given up. The rest of
+/// its blocks have been given back.
+fn apply(handle: &mut Handle<'_>, inode: &VfsInode, ended: &Ended<'_>) -> Result {
+    let write = Write::of(inode, ended);
+    let fills = ended.fills();
+    if !fills && !ended.is_unwritten() {
+        return Ok(());
+    }
+    let (mut at, mut turns) = (write.from, 0u32);
+    while at < write.to {
+        let step = if fills {
+            fill(handle, inode, &write, at, ended.end())
+        } else {
+            convert(handle, inode, &write, at)
+        };
+        let failed = match step {
+            Ok(next) if next > at => {
+                (at, turns) = (next, 0);
+                continue;
+            }
+            Ok(_) if turns < MAX_TURNS => {
+                turns = turns.saturating_add(1);
+                continue;
+            }
+            Ok(_) => EUCLEAN,
+            Err(e) => e.report_inode(inode, "block map"),
+        };
+        if fills {
+            abandon(inode, &write, at);
+        }
+        return Err(failed);
+    }
+    Ok(())
+}
+
+/// Gives back the blocks of `write` from `at` on, which are in flight: they will not be mapped.
+#[cold]
+fn abandon(inode: &VfsInode, write: &Write, at: FileBlock) {
+    let sb = inode.super_block();
+    let info = inode.data();
+    {
+        let _lock = info.data_sem.write();
+        let cache = info.extent_map();
+        let delayed = Delayed::look(inode, &cache, at, write.to);
+        certainly(info, || cache.remove_settled(at, write.to));
+        alloc::release(sb, delayed.gone(inode, &cache));
+    }
+    let len = at.distance_to(write.to);
+    InFlight::of_io(sb, write.at(at), len).for_each(|flight| flight.give_back(sb));
+}
+
+/// Whether the tree has got deeper than `shape` says: then a change takes more credits.
+fn is_deeper(root: &Root, shape: Map) -> bool {
+    matches!(shape, Map::Extents { depth } if map_change::depth(root) > depth)
+}
+
+/// Maps blocks of `write` from `at` on, one run: where the next begins. `end` is the byte of the file
+/// at which the write ended.
+fn fill(
+    handle: &mut Handle<'_>,
+    inode: &VfsInode,
+    write: &Write,
+    at: FileBlock,
+    end: u64,
+) -> Result<FileBlock, Fault> {
+    let sb = inode.super_block();
+    let info = inode.data();
+    let shape = map_change::shape(inode);
+    handle::make_room(sb, handle, Op::Allocate(shape, 1))?;
+    let slot = inode_write::prepare(handle, inode)?;
+    let mut root = info.data_sem.write();
+    if is_deeper(&root, shape) {
+        return Ok(at);
+    }
+    let found = map::walk(inode, info, &root, at, |_| ())?;
+    let part = found.clip(at, write.to).ok_or(EUCLEAN)?;
+    let cache = info.extent_map();
+    // The part of it that is in one group.
+    let flight = InFlight::of_io(sb, write.at(at), at.distance_to(write.to)).next();
+    let flight = flight.ok_or(EUCLEAN)?;
+    if part.kind != mapping::MapKind::Hole {
+        let to = part.end();
+        let delayed = Delayed::look(inode, &cache, at, to);
+        certainly(info, || cache.set(&part));
+        alloc::release(sb, delayed.gone(inode, &cache));
+        drop(root);
+        let (ours, rest) = flight.split(sb, part.len);
+        rest.map(InFlight::into_io);
+        let to = at.saturating_add(ours.blocks());
+        ours.give_back(sb);
+        return Ok(to);
+    }
+    let most = match info.map_kind() {
+        MapKind::Indirect => sb.info().pointer_bits.in_table(at),
+        _ => max_len(false),
+    };
+    let (flight, rest) = flight.split(sb, part.len.min(most));
+    rest.map(InFlight::into_io);
+    let settled = match flight.settle(sb, handle) {
+        Ok(settled) => settled,
+        Err((flight, e)) => {
+            // Given back with the rest.
+            let _ = flight.into_io();
+            return Err(e.into());
+        }
+    };
+    let new = Mapping {
+        lblk: at,
+        len: settled.blocks(),
+        kind: mapping::MapKind::Written(settled.start()),
+    };
+    let allocation = Allocation::of_promised(inode, handle);
+    let inserted = insert(handle, inode, &mut root, &allocation, &new, settled.start());
+    if let Err(e) = inserted {
+        if let Ok(flight) = settled.undo(sb, handle) {
+            let _ = flight.into_io();
+        }
+        return Err(e);
+    }
+    inode.add_sectors(settled.sectors(sb));
+    account(inode, &allocation);
+    settled.mapped(sb);
+    remember(inode, &new, end);
+    let stored = slot.store_mapped(&root);
+    inode_write::note_change(handle, inode, true);
+    stored?;
+    Ok(new.end())
+}
+
+/// Notes that blocks are written. `end` is the byte of the file at which the write ended; `data_sem` is
+/// held for writing.
+fn remember(inode: &VfsInode, new: &Mapping, end: u64) {
+    let info = inode.data();
+    let cache = info.extent_map();
+    let delayed = Delayed::look(inode, &cache, new.lblk, new.end());
+    // Whatever was written to it meanwhile: if that made the file longer, there is news in its last block.
+    let news = last_part(inode, end).filter(|last| new.contains(*last) && cache.is_delayed(*last));
+    certainly(info, || {
+        cache.set(new)?;
+        news.map_or(Ok(()), |last| cache.set_tail(last))
+    });
+    if news.is_some() {
+        info.set_tail(news);
+    }
+    alloc::release(inode.super_block(), delayed.gone(inode, &cache));
+}
+
+/// The block in which a write ended, at byte `end`, if that is inside of it, and not where the file
+/// ends now.
+fn last_part(inode: &VfsInode, end: u64) -> Option<FileBlock> {
+    let bits = inode.super_block().info().geometry.block_bits() & 31;
+    if (end >> bits) << bits == end || end >= inode.size() {
+        return None;
+    }
+    u32::try_from(end >> bits).ok().map(FileBlock::new)
+}
+
+/// Puts blocks in a hole into the map.
+fn insert(
+    handle: &Handle<'_>,
+    inode: &VfsInode,
+    root: &mut Root,
+    allocation: &Allocation<'_>,
+    new: &Mapping,
+    start: FsBlock,
+) -> Result<(), Fault> {
+    let sb = inode.super_block();
+    let info = inode.data();
+    let bounds = FileBounds::new(sb.info(), inode.ino());
+    let mapped = match info.map_kind() {
+        MapKind::Extents => {
+            let tx = Tx::new(handle, sb.device(), Verified::Extent);
+            let extent = Extent {
+                first: new.lblk,
+                len: new.len,
+                start,
+                unwritten: false,
+            };
+            ExtentEditor::new(&tx, allocation, &bounds, info.csum_seed, sb.block_size())
+                .insert(&mut root.block, &extent)?
+                == Inserted::Done
+        }
+        MapKind::Indirect => {
+            let tx = Tx::new(handle, sb.device(), Verified::Indirect);
+            IndirectEditor::new(&tx, allocation, &bounds, sb.info().pointer_bits).insert(
+                &mut root.block,
+                new.lblk,
+                new.len,
+                start,
+            )? == new.len
+        }
+        MapKind::None => return Err(EUCLEAN.into()),
+    };
+    if mapped {
+        Ok(())
+    } else {
+        Err(Corrupt::from(ExtentError::Unsorted).into())
+    }
+}
+
+/// Marks unwritten blocks of `write` from `at` on as written, one extent: how far it has come.
+fn convert(
+    handle: &mut Handle<'_>,
+    inode: &VfsInode,
+    write: &Write,
+    at: FileBlock,
+) -> Result<FileBlock, Fault> {
+    let sb = inode.super_block();
+    let info = inode.data();
+    let shape = map_change::shape(inode);
+    handle::make_room(sb, handle, Op::Convert(shape, 1))?;
+    let slot = inode_write::prepare(handle, inode)?;
+    let mut root = info.data_sem.write();
+    if is_deeper(&root, shape) {
+        return Ok(at);
+    }
+    let bounds = FileBounds::new(sb.info(), inode.ino());
+    let allocation = Allocation::of_promised(inode, handle);
+    let tx = Tx::new(handle, sb.device(), Verified::Extent);
+    let reached = ExtentEditor::new(&tx, &allocation, &bounds, info.csum_seed, sb.block_size())
+        .convert(&mut root.block, at, write.to, false)?;
+    account(inode, &allocation);
+    let cache = info.extent_map();
+    let written = Mapping {
+        lblk: at,
+        len: at.distance_to(reached),
+        kind: mapping::MapKind::Written(write.at(at)),
+    };
+    certainly(info, || cache.set(&written));
+    let stored = slot.store_mapped(&root);
+    inode_write::note_change(handle, inode, true);
+    stored?;
+    Ok(reached)
+}
+
+/// The size on disk follows what is on disk.
+fn raise(handle: &mut Handle<'_>, inode: &VfsInode, batch: &Batch<'_>) -> Result {
+    let sb = inode.super_block();
+    let info = inode.data();
+    for ended in batch.iter().filter(|ended| ended.result().is_ok()) {
+        settle_tails(inode, &ended);
+    }
+    if info.disksize() >= inode.size() {
+        return Ok(());
+    }
+    handle::make_room(sb, handle, Op::UpdateInode)?;
+    let slot = inode_write::prepare(handle, inode)?;
+    let root = info.data_sem.write();
+    let (old, size) = (info.disksize(), inode.size());
+    let bits = sb.info().geometry.block_bits() & 31;
+    let first = FileBlock::new(u32::try_from(old >> bits).unwrap_or(u32::MAX));
+    let limit = match info.extent_map().first_unsettled(first) {
+        None => size,
+        Some(block) => {
+            // What is on disk of that block all the same.
+            let ends = batch.iter().filter(|ended| ended.result().is_ok());
+            let ends = ends
+                .map(|ended| ended.end())
+                .filter(|end| last_part(inode, *end) == Some(block));
+            ends.fold(u64::from(block.get()) << bits, u64::max)
+        }
+    };
+    let new = limit.min(size);
+    if new <= old {
+        return Ok(());
+    }
+    info.set_disksize(new);
+    slot.store_mapped(&root)?;
+    inode_write::note_change(handle, inode, true);
+    Ok(())
+}
+
+/// What was written in place is on disk.
+fn settle_tails(inode: &VfsInode, ended: &Ended<'_>) {
+    if ended.fills() || ended.is_unwritten() {
+        return;
+    }
+    let write = Write::of(inode, ended);
+    let info = inode.data();
+    let _lock = info.data_sem.write();
+    // In its last block there may be more by now.
+    let to = match last_part(inode, ended.end()) {
+        Some(last) if ended.result().is_ok() => write.to.min(last),
+        _ => write.to,
+    };
+    let cache = info.extent_map();
+    certainly(info, || cache.settle_tails(write.from, to));
+    if info
+        .tail()
+        .is_some_and(|tail| write.from <= tail && tail < to)
+    {
+        info.set_tail(None);
+    }
+}
