@@ -42,6 +42,9 @@ crash:
 big:
 	@LONG=1 tests/run.sh --only guest big crowds
 
+fsx:
+	@LONG=1 tests/run.sh --only guest fsx
+
 check-panics:
 	@tests/check-panics.sh
 
@@ -81,6 +84,7 @@ help:
 	@echo 'make test-debug     KUnit and guest tests on a kernel with lockdep, KASAN and kmemleak'
 	@echo 'make crash          the plug pulled at every moment of a workload, not only at some'
 	@echo 'make big            directories of a million names'
+	@echo 'make fsx            a million random operations on files of each kind'
 	@echo 'make bench          instructions per operation: C ext4, XFS and rext4'
 	@echo 'make check-panics   call sites in rext4.ko that can reach a panic'
 	@echo 'make lint           rustfmt, clippy (host and kernel), shellcheck'
@@ -91,5 +95,5 @@ help:
 	@echo 'KDIR=DIR      a built kernel tree for all of these     CORPUS=DIR  damaged images to test with'
 	@echo 'SEED=N        seed of the randomised tests             REXT4_CACHE=DIR  (default ~/.cache/rext4)'
 
-.PHONY: modules run shell test test-debug guest kunit crash big check-panics bench kernel kernel-debug lint \
+.PHONY: modules run shell test test-debug guest kunit crash big fsx check-panics bench kernel kernel-debug lint \
 	rust-analyzer clean clean-objects help

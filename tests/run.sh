@@ -349,10 +349,12 @@ stage_guest() {
 	if [ -n "${CORPUS:-}" ]; then
 		options+=(--share "corpus=$(realpath "$CORPUS")" --env CORPUS=/share/corpus)
 	fi
-	if [[ " ${names[*]} " = *" pjdfstest "* ]]; then
-		i=$("$PROJECT/tests/lib/pjdfstest.sh")
-		options+=(--share "pjdfstest=$i")
-	fi
+	for crate in pjdfstest fsx; do
+		if [[ " ${names[*]} " = *" $crate"[\ @]* ]]; then
+			i=$("$PROJECT/tests/lib/crate.sh" $crate)
+			options+=(--share "$crate=$i")
+		fi
+	done
 	programs=$(tools)
 	"$PROJECT/qemu/guest-root.sh" >/dev/null
 	mkdir "$logs/cases"
