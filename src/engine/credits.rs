@@ -291,7 +291,7 @@ impl Shape {
         }
     }
 
-    /// A file system that is so large that its size bounds nothing.
+    /// A file system that is so large that its size bounds nothing, and has `large_file`.
     pub fn largest(block_size: u32, large_dir: bool) -> Self {
         Self {
             groups: u32::MAX,
@@ -303,7 +303,7 @@ impl Shape {
                 INDEX_LEVELS
             },
             ea_inode: false,
-            large_file: SUPER,
+            large_file: 0,
             metadata_at_once: METADATA_AT_ONCE,
             quota: 0,
         }

@@ -51,8 +51,8 @@ fn allocate(file: &mut File, at: &[u32]) -> u32 {
     let asked = shape().credits(Row::Allocate(map(file), runs));
     let [changed, new, _] = measure(file, |file| at.iter().for_each(|at| insert(file, *at)));
     let used = Credits {
-        // The inode and the superblock; a bitmap and a descriptor for each run and node.
-        blocks: 2 + changed + new + 2 * (runs + new),
+        // The inode; a bitmap and a descriptor for each run and node.
+        blocks: 1 + changed + new + 2 * (runs + new),
         revokes: new,
     };
     assert!(used.revokes <= asked.revokes, "{used:?} {asked:?}");
