@@ -182,9 +182,9 @@ impl Core {
 
     /// Stops the handle, unless that has been done.
     fn finish(&mut self) -> Result {
-        self.check_credits();
         let mut result = self.error.take().map_or(Ok(()), Err);
         if let Some(raw) = self.raw.take() {
+            self.check_credits();
             // SAFETY: by the type invariant; the reference is given up, and `raw` forgotten.
             let stopped = check(unsafe { bindings::jbd2_journal_stop(raw.as_ptr()) });
             result = result.and(stopped);
