@@ -355,6 +355,7 @@ pub fn joined(seen: &[Mapping]) -> Vec<Run> {
             MapKind::Hole => (),
             MapKind::Written(b) => push(&mut runs, (m.lblk.get(), m.len, b.get(), false)),
             MapKind::Unwritten(b) => push(&mut runs, (m.lblk.get(), m.len, b.get(), true)),
+            MapKind::Delayed | MapKind::InFlight => panic!("not on disk: {m:?}"),
         }
     }
     runs

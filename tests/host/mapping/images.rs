@@ -33,6 +33,7 @@ fn compare(fs: &Fs, path: &str, inode: &Inode, want: &[Run]) {
                 MapKind::Hole => None,
                 MapKind::Written(b) => Some((b.get(), false)),
                 MapKind::Unwritten(b) => Some((b.get(), true)),
+                MapKind::Delayed | MapKind::InFlight => panic!("not on disk: {m:?}"),
             };
             assert_eq!(got, model(at), "{path}: {m:?} at {at}");
         }

@@ -93,7 +93,7 @@ fn is_true(m: &Mapping, data: &BTreeMap<u32, u32>) -> bool {
             let want = |by: u32| (m.lblk.get() + by, start.get() as u32 + by);
             known.map(|(a, b)| (*a, *b)).eq((0..m.len).map(want))
         }
-        MapKind::Unwritten(_) => false,
+        MapKind::Unwritten(_) | MapKind::Delayed | MapKind::InFlight => false,
     }
 }
 
