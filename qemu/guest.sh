@@ -205,7 +205,7 @@ else
 	words+=" tsc=nowatchdog no_timer_check"
 	# Four levels of page tables suffice. With five, KASAN may report an interrupt that comes while the kernel
 	# identifies its processor, and forgets how many there are for a moment; lockdep is off from then on.
-	machine=(-accel "tcg,thread=multi" -smp "$cpus" -cpu max,-la57)
+	machine=(-accel "tcg,thread=multi" -smp "$cpus" -cpu "max,-la57")
 fi
 drives=(-drive "file=$guest_root,format=raw,if=virtio,readonly=on,file.locking=off")
 for entry in "${disks[@]}"; do

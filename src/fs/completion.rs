@@ -10,9 +10,9 @@
 //! The first one to map a block wins: a filler that finds it mapped gives its own back. (The writes
 //! overlapped, so that either order is right.)
 //!
-//! The size on disk rises to the size in memory, or to the first block at or behind it whose newest
-//! contents are not on disk. So after a crash there is nothing in the file that was not written, and
-//! what was appended is there up to some point.
+//! The size on disk rises to the end of what has been mapped: e2fsck does not like blocks behind it. What lies
+//! before and is not on disk yet is a hole there. But it does not pass a block that is to be written in
+//! place with news behind what was the file's end: the disk may have there what was cut off once.
 //!
 //! Locking: on the completion workqueue. Takes a handle, then `data_sem`; nothing may be waited for
 //! that needs a write to end. Who waits for folios holds i_rwsem or the invalidate lock, so these are
@@ -49,6 +49,7 @@ use crate::{
         Corrupt, FileBlock, FsBlock,
     },
 };
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 
 /// A write, in blocks.
@@ -219,7 +220,7 @@ fn fill(
     let sb = inode.super_block();
     let info = inode.data();
     let shape = map_change::shape(inode);
-    handle::make_room(sb, handle, Op::Allocate(shape, 1))?;
+    room(handle, inode, Op::Allocate(shape, 1))?;
     let slot = inode_write::prepare(handle, inode)?;
     let mut root = info.data_sem.write();
     if is_deeper(&root, shape) {
@@ -286,8 +287,8 @@ fn remember(inode: &VfsInode, new: &Mapping, end: u64) {
     let info = inode.data();
     let cache = info.extent_map();
     let delayed = Delayed::look(inode, &cache, new.lblk, new.end());
-    // Whatever was written to it meanwhile: if that made the file longer, there is news in its last block.
-    let news = last_part(inode, end).filter(|last| new.contains(*last) && cache.is_delayed(*last));
+    // Whoever makes the file longer writes to its last block first, and may be about to say so.
+    let news = last_part(inode, end).filter(|last| new.contains(*last));
     certainly(info, || {
         cache.set(new)?;
         news.map_or(Ok(()), |last| cache.set_tail(last))
@@ -298,11 +299,10 @@ fn remember(inode: &VfsInode, new: &Mapping, end: u64) {
     alloc::release(inode.super_block(), delayed.gone(inode, &cache));
 }
 
-/// The block in which a write ended, at byte `end`, if that is inside of it, and not where the file
-/// ends now.
+/// The block in which a write ended, at byte `end`, if that is inside of it: where the file ended then.
 fn last_part(inode: &VfsInode, end: u64) -> Option<FileBlock> {
     let bits = inode.super_block().info().geometry.block_bits() & 31;
-    if (end >> bits) << bits == end || end >= inode.size() {
+    if (end >> bits) << bits == end {
         return None;
     }
     u32::try_from(end >> bits).ok().map(FileBlock::new)
@@ -361,7 +361,7 @@ fn convert(
     let sb = inode.super_block();
     let info = inode.data();
     let shape = map_change::shape(inode);
-    handle::make_room(sb, handle, Op::Convert(shape, 1))?;
+    room(handle, inode, Op::Convert(shape, 1))?;
     let slot = inode_write::prepare(handle, inode)?;
     let mut root = info.data_sem.write();
     if is_deeper(&root, shape) {
@@ -393,33 +393,40 @@ fn raise(handle: &mut Handle<'_>, inode: &VfsInode, batch: &Batch<'_>) -> Result
     for ended in batch.iter().filter(|ended| ended.result().is_ok()) {
         settle_tails(inode, &ended);
     }
-    if info.disksize() >= inode.size() {
+    let ends = || {
+        let well = batch.iter().filter(|ended| ended.result().is_ok());
+        well.map(|ended| ended.end())
+    };
+    let reached = ends().fold(info.reached.load(Relaxed), u64::max);
+    if info.disksize() >= reached.min(inode.size()) {
         return Ok(());
     }
-    handle::make_room(sb, handle, Op::UpdateInode)?;
+    room(handle, inode, Op::UpdateInode)?;
     let slot = inode_write::prepare(handle, inode)?;
     let root = info.data_sem.write();
-    let (old, size) = (info.disksize(), inode.size());
+    info.reached.store(reached, Relaxed);
+    let (old, mut new) = (info.disksize(), reached.min(inode.size()));
     let bits = sb.info().geometry.block_bits() & 31;
     let first = FileBlock::new(u32::try_from(old >> bits).unwrap_or(u32::MAX));
-    let limit = match info.extent_map().first_unsettled(first) {
-        None => size,
-        Some(block) => {
-            // What is on disk of that block all the same.
-            let ends = batch.iter().filter(|ended| ended.result().is_ok());
-            let ends = ends
-                .map(|ended| ended.end())
-                .filter(|end| last_part(inode, *end) == Some(block));
-            ends.fold(u64::from(block.get()) << bits, u64::max)
-        }
-    };
-    let new = limit.min(size);
+    if let Some(tail) = info.extent_map().first_tail(first) {
+        // What is on disk of that block all the same.
+        let here = ends().filter(|end| last_part(inode, *end) == Some(tail));
+        new = new.min(here.fold(u64::from(tail.get()) << bits, u64::max));
+    }
     if new <= old {
         return Ok(());
     }
     info.set_disksize(new);
     slot.store_mapped(&root)?;
     inode_write::note_change(handle, inode, true);
+    Ok(())
+}
+
+/// Makes room for `op` in `handle`, for data that is in the device's cache.
+fn room(handle: &mut Handle<'_>, inode: &VfsInode, op: Op) -> Result {
+    handle::make_room(inode.super_block(), handle, op)?;
+    // It may be another transaction's by now.
+    handle.need_data_flush();
     Ok(())
 }
 

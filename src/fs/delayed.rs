@@ -47,7 +47,7 @@ use kernel::prelude::*;
 pub(crate) struct Write;
 
 /// How many tables the blocks of a stretch can need: it may lie across two, under different ones.
-const TABLES: u32 = 4;
+const TABLES: u32 = 5;
 
 /// How many blocks are reserved at once at most: 1 GiB with blocks of 4 KiB.
 const MOST: u32 = 1 << 18;
@@ -79,7 +79,7 @@ impl IomapOps for Write {
             let length = u64::from(m.len) << bits;
             match m.kind {
                 MapKind::Written(block) => {
-                    if !request.is_fault() && mark_tail(inode, &m, end) {
+                    if !request.is_fault() && mark_tail(inode, &m, end, cookie) {
                         continue;
                     }
                     out.placed(Placed::Mapped, block.get() << bits, offset, length);
@@ -211,7 +211,7 @@ fn reserve(
 
 /// A write up to byte `end` of the file goes to written blocks, `m`: if the file goes on in the block
 /// that it ends in, that is noted. Whether it was news, so that what was looked up is old.
-fn mark_tail(inode: &VfsInode, m: &Mapping, end: u64) -> bool {
+fn mark_tail(inode: &VfsInode, m: &Mapping, end: u64, cookie: u64) -> bool {
     let size = inode.size();
     let bits = inode.super_block().info().geometry.block_bits() & 31;
     if end <= size || (size >> bits) << bits == size {
@@ -226,9 +226,11 @@ fn mark_tail(inode: &VfsInode, m: &Mapping, end: u64) -> bool {
         return false;
     }
     let _lock = info.data_sem.write();
-    let cache = info.extent_map();
-    certainly(info, || cache.set_tail(last));
-    info.set_tail(Some(last));
+    if info.seq.current() == cookie {
+        let cache = info.extent_map();
+        certainly(info, || cache.set_tail(last));
+        info.set_tail(Some(last));
+    }
     true
 }
 

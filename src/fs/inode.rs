@@ -148,6 +148,9 @@ pub(crate) struct InodeInfo {
     disksize: AtomicU64,
     /// Clusters that are promised to data without a place; changed under `data_sem`.
     pub(super) delayed: AtomicI64,
+    /// Up to where data is in the file's map, in bytes, as far as the size on disk is to follow; changed
+    /// under `data_sem`.
+    pub(super) reached: AtomicU64,
     /// Whether all contents were cut off by somebody who has the file open still.
     pub(super) was_replaced: AtomicBool,
     /// See [`super::delayed`]: a block, plus 1; 0 for none. Changed under `data_sem`.
@@ -223,6 +226,7 @@ impl InodeInfo {
             projid: AtomicU32::new(0),
             disksize: AtomicU64::new(0),
             delayed: AtomicI64::new(0),
+            reached: AtomicU64::new(0),
             was_replaced: AtomicBool::new(false),
             tail: AtomicU32::new(0),
             slot_block: 0,

@@ -74,7 +74,7 @@ fn shrink(attr: &SetAttr<'_, Rext4Fs>, old: u64, size: u64, outside: &mut NoHand
     clear_tail(inode, outside, size, old)?;
     let shown = inode.data().disksize();
     if shown < size {
-        inode.write_and_wait(outside, shown, size.saturating_sub(1))?;
+        inode.write_and_wait(outside, shown, size)?;
     }
     if size == 0 && old != 0 {
         inode.data().was_replaced.store(true, Relaxed);
@@ -85,6 +85,11 @@ fn shrink(attr: &SetAttr<'_, Rext4Fs>, old: u64, size: u64, outside: &mut NoHand
         return truncate::cut_to_size(inode, outside);
     }
     inode.truncate_page_cache(outside, size);
+    if is_mapped_from(inode, truncate::end_block(inode, size))? {
+        // By a write that was under way.
+        store(attr, None, true, outside)?;
+        return truncate::cut_to_size(inode, outside);
+    }
     Ok(())
 }
 
@@ -131,6 +136,8 @@ fn store(
     if inode.is_sync() {
         handle.sync();
     }
+    // What the size uncovers may have been cleared just before.
+    handle.need_data_flush();
     let slot = inode_write::prepare(&handle, inode)?;
     if orphan {
         orphan::add(&handle, inode)?;
@@ -140,6 +147,7 @@ fn store(
         let root = info.data_sem.write();
         if let Some(size) = size {
             info.set_disksize(size);
+            info.reached.store(size, Relaxed);
             inode.set_size(size);
             inode.inc_version();
         }

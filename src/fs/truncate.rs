@@ -316,6 +316,7 @@ fn step(
     let cache = info.extent_map();
     let delayed = Delayed::look(inode, &cache, from, FileBlock::END);
     certainly(info, || cache.remove(from, FileBlock::END));
+    info.set_tail(None);
     alloc::release(sb, delayed.gone(inode, &cache));
     let stored = slot.store_mapped(&guard);
     inode_write::note_change(handle, inode, true);

@@ -18,7 +18,9 @@ use super::{
     alloc::{Lack, Place, Wanted},
     completion,
     delayed::{self, certainly, Delayed},
-    handle, map, Rext4Fs, VfsInode,
+    handle, map,
+    options::Toggles,
+    Rext4Fs, VfsInode,
 };
 use crate::{
     engine::{
@@ -102,7 +104,8 @@ impl WritebackOps for Writeback {
     fn end(_inode: &VfsInode, _pass: Pass) {}
 
     fn wants_completion(inode: &VfsInode, _start: u64, end: u64) -> bool {
-        end > inode.data().disksize()
+        let info = inode.super_block().info();
+        end > inode.data().disksize() || info.has(Toggles::DATA_ERR_ABORT)
     }
 
     fn complete(inode: &VfsInode, batch: &Batch<'_>) {

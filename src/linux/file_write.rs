@@ -40,7 +40,9 @@ impl<T: FileOps> Writing<T> {
                 return e.to_errno() as isize;
             }
             if (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0 {
-                if bindings::inode_trylock(raw) == 0 {
+                // A direct write is waited for.
+                let direct = (*iocb).ki_flags & bindings::IOCB_DIRECT != 0;
+                if direct || bindings::inode_trylock(raw) == 0 {
                     return EAGAIN.to_errno() as isize;
                 }
             } else {

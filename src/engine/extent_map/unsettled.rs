@@ -125,6 +125,19 @@ impl<S: RangeStore> ExtentMap<'_, S> {
         found
     }
 
+    /// The first block at or above `from` that has a tail to be written in place. Writer.
+    pub fn first_tail(&self, from: FileBlock) -> Option<FileBlock> {
+        let mut found = None;
+        self.visit(from.get(), u32::MAX, |range| {
+            if range.value.as_written().is_none() {
+                return true;
+            }
+            found = Some(FileBlock::new(range.first.max(from.get())));
+            false
+        });
+        found
+    }
+
     /// Whether everything that is known stands on disk as well, so that it can be forgotten. Writer.
     #[must_use]
     pub fn settled(&self) -> bool {
@@ -436,6 +449,10 @@ mod tests {
         let next = next.map(|n| FileBlock::new(n as u32 + from));
         assert_eq!(cache.first_unsettled(first), next);
         assert_eq!(cache.settled(), !model.iter().any(unsettled));
+        let mut rest = model.iter().skip(from as usize);
+        let next = rest.position(|m| matches!(m, Model::Tail(_)));
+        let next = next.map(|n| FileBlock::new(n as u32 + from));
+        assert_eq!(cache.first_tail(first), next);
         let run = model
             .iter()
             .skip(from as usize)
