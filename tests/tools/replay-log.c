@@ -7,7 +7,9 @@
  *                                         the number of entries up to there, and the last `mark N` before
  *     replay-log apply LOG DEV FROM TO    writes entries FROM (from 0) up to TO, without it
  *     replay-log some LOG DEV FROM SEED   of the writes from FROM up to the next flush, writes about half:
- *                                         none of them was promised to last, and any of them may have
+ *                                         none of them was promised to last, and any of them may have. A FUA
+ *                                         write that is left out is the end as well: what the log has after
+ *                                         it may have been begun because it lasted
  *
  * The log has a superblock in its first sector, then entries: a sector that describes it, and the data that was
  * written, if any. All numbers are little-endian, as is this program's machine.
@@ -110,7 +112,7 @@ static void points(void)
 int main(int argc, char **argv)
 {
 	uint64_t at, data, from = 0, to = UINT64_MAX, seed = 0;
-	bool some, listed = argc == 3 && !strcmp(argv[1], "points");
+	bool chosen, some, listed = argc == 3 && !strcmp(argv[1], "points");
 
 	if (!listed && (argc != 6 || (strcmp(argv[1], "apply") && strcmp(argv[1], "some")))) {
 		fputs("usage: replay-log points LOG | apply LOG DEV FROM TO | some LOG DEV FROM SEED\n", stderr);
@@ -142,9 +144,10 @@ int main(int argc, char **argv)
 
 		if (i < from)
 			continue;
-		if (!some || (mix_u64(mix_u64(seed, i), 7) >> 63))
+		chosen = !some || (mix_u64(mix_u64(seed, i), 7) >> 63);
+		if (chosen)
 			write_entry(&e, data);
-		if (some && (e.flags & FLUSH))
+		if (some && ((e.flags & FLUSH) || (!chosen && (e.flags & FUA))))
 			break;
 	}
 	return 0;
