@@ -33,6 +33,7 @@
 #include <linux/posix_acl_xattr.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
+#include <linux/shrinker.h>
 #include <linux/statfs.h>
 #include <linux/swap.h>
 #include <linux/sysfs.h>

@@ -56,6 +56,7 @@ pub(crate) fn lookup(inode: &VfsInode, at: FileBlock, nowait: bool) -> Result<(M
     if let Some(seq) = info.seq.begin() {
         if let Some(found) = info.extent_map().lookup(at) {
             if info.seq.still(seq) {
+                inode.super_block().info().cache_hits.inc();
                 return Ok((found, seq));
             }
         }
@@ -75,9 +76,12 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
     let root = info.data_sem.write();
     let cache = info.extent_map();
     // Somebody else may have asked while we waited for the lock.
+    let sbi = inode.super_block().info();
     if let Some(found) = cache.lookup(at) {
+        sbi.cache_hits.inc();
         return Ok((found, info.seq.current()));
     }
+    sbi.cache_misses.inc();
     let mut stored = info.stored.load(Relaxed);
     if stored > MAX_RANGES && cache.settled() {
         info.seq.write(|| cache.clear());
@@ -196,10 +200,27 @@ pub(crate) fn precache(inode: &VfsInode) -> Result {
 pub(crate) fn forget_all(inode: &VfsInode) {
     let info = inode.data();
     let _lock = info.data_sem.write();
-    let cache = info.extent_map();
-    if cache.settled() {
-        info.seq.write(|| cache.clear());
+    forget_settled(info);
+}
+
+/// As [`forget_all`], if nobody uses the map just now: memory is short. Whether all was forgotten.
+/// Does not sleep, and takes nothing but `data_sem`, if that is free.
+pub(super) fn shrink(info: &InodeInfo) -> bool {
+    match info.data_sem.try_write() {
+        Some(_lock) => forget_settled(info),
+        None => false,
     }
+}
+
+/// Forgets everything, unless some of it is not on disk. `data_sem` is held for writing.
+fn forget_settled(info: &InodeInfo) -> bool {
+    let cache = info.extent_map();
+    let settled = cache.settled();
+    if settled {
+        info.seq.write(|| cache.clear());
+        info.stored.store(0, Relaxed);
+    }
+    settled
 }
 
 /// Gives back the memory of an inode's cache, and what is promised to data that was not written: it is

@@ -90,6 +90,7 @@ pub(crate) mod xattr_sharing;
 use crate::linux::{
     fs_type::FileSystem,
     inode::{Eviction, Inode, InodeCache},
+    maple::RangeTree,
     super_block::SuperBlock,
 };
 use kernel::prelude::*;
@@ -112,6 +113,18 @@ impl FileSystem for Rext4Fs {
 
     fn inode_data() -> impl PinInit<Self::Inode> {
         inode::InodeInfo::new()
+    }
+
+    fn ranges(inode: &Self::Inode) -> &RangeTree {
+        &inode.store
+    }
+
+    fn shrink(inode: &Self::Inode) -> bool {
+        map::shrink(inode)
+    }
+
+    fn is_shrinkable(inode: &Self::Inode) -> bool {
+        inode.delayed() == 0
     }
 
     fn inode_cache() -> &'static InodeCache<Self> {

@@ -26,6 +26,10 @@ pub(crate) const FILES: &[ProcFile<Rext4Fs>] = &[
         contents: Contents::Whole(show_options),
     },
     ProcFile {
+        name: c"es_shrinker_info",
+        contents: Contents::Whole(show_caches),
+    },
+    ProcFile {
         name: c"mb_groups",
         contents: Contents::Entries(groups_count, show_group),
     },
@@ -45,6 +49,40 @@ const SHOWN: usize = 14;
 /// All options that are in effect, defaults included.
 fn show_options(sb: &Sb, out: &SeqFile) -> Result {
     sb.info().options.lock().show_all(sb.is_rdonly(), out);
+    Ok(())
+}
+
+/// The extent status caches that do not fit their inodes.
+fn show_caches(sb: &Sb, out: &SeqFile) -> Result {
+    let facts = sb.cache_facts();
+    let info = sb.info();
+    seq_print!(
+        out,
+        "stats:\n  {} objects\n  {} reclaimable objects\n  {}/{} cache hits/misses\n",
+        facts.ranges,
+        facts.shrinkable,
+        info.cache_hits.sum(),
+        info.cache_misses.sum()
+    );
+    if facts.inodes != 0 {
+        seq_print!(out, "  {} inodes on list\n", facts.inodes);
+    }
+    seq_print!(
+        out,
+        "average:\n  {} us scan time\n  {} shrunk objects\n",
+        facts.scan_us,
+        facts.shrunk
+    );
+    if let Some((ino, ranges, shrinkable)) = facts.most {
+        seq_print!(
+            out,
+            "maximum:\n  {} inode ({} objects, {} reclaimable)\n  {} us max scan time\n",
+            ino,
+            ranges,
+            shrinkable,
+            facts.max_scan_us
+        );
+    }
     Ok(())
 }
 

@@ -36,6 +36,7 @@ use crate::{
     },
     linux::{
         buffer::{Buffer, Device, Verified},
+        percpu::Tally,
         sched::relax,
         super_block::{message, Level},
     },
@@ -99,6 +100,10 @@ pub(crate) struct SuperInfo {
     pub(crate) inode_readahead_blks: AtomicU32,
     /// Damage that was met since mounting.
     pub(crate) errors: Errors,
+    /// How often the extent status cache has known the answer.
+    pub(crate) cache_hits: Tally,
+    /// How often it has not.
+    pub(crate) cache_misses: Tally,
     /// What the journal credits of operations depend on.
     pub(crate) shape: Shape,
     /// What is free, once the file system can be written.
@@ -309,6 +314,8 @@ impl SuperInfo {
             free_inodes,
             overhead,
             errors: Errors::new()?,
+            cache_hits: Tally::new()?,
+            cache_misses: Tally::new()?,
         })
     }
 }

@@ -10,6 +10,7 @@ use super::{
     bindings,
     fs_context::{self, ContextOps},
     inode::{Eviction, Inode, InodeCache},
+    maple::RangeTree,
     super_block::{self, SuperBlock},
     surfaces::TypeDirs,
 };
@@ -32,6 +33,13 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     type Inode: Send + Sync;
     /// What an inode holds before it is filled; it must be cheap: it runs for every allocation.
     fn inode_data() -> impl PinInit<Self::Inode>;
+    /// What is known of an inode's block map, when it is much.
+    fn ranges(inode: &Self::Inode) -> &RangeTree;
+    /// Memory is short: empties [`ranges`](Self::ranges), if that can be done at once and nothing is lost by it.
+    /// Whether it has. Must not sleep; the inode may be about to be evicted.
+    fn shrink(inode: &Self::Inode) -> bool;
+    /// Whether [`shrink`](Self::shrink) would, as far as can be seen at a glance.
+    fn is_shrinkable(inode: &Self::Inode) -> bool;
     /// The cache of this type's inodes.
     fn inode_cache() -> &'static InodeCache<Self>;
     /// The part of [`Self::Inode`] that `readlink` may copy to user space: offset and length in

@@ -837,9 +837,49 @@ __rext4_helper void rext4_helper_list_add_head(struct list_head *entry, struct l
 	list_add(entry, head);
 }
 
+__rext4_helper void rext4_helper_list_add_last(struct list_head *entry, struct list_head *head)
+{
+	list_add_tail(entry, head);
+}
+
+__rext4_helper void rext4_helper_list_move_last(struct list_head *entry, struct list_head *head)
+{
+	list_move_tail(entry, head);
+}
+
 __rext4_helper void rext4_helper_list_unlink(struct list_head *entry)
 {
 	list_del_init(entry);
+}
+
+__rext4_helper struct shrinker *rext4_helper_shrinker_alloc_for(const char *id)
+{
+	return shrinker_alloc(0, "rext4-es:%s", id);
+}
+
+__rext4_helper u64 __percpu *rext4_helper_alloc_tally(void)
+{
+	return alloc_percpu(u64);
+}
+
+__rext4_helper void rext4_helper_free_tally(u64 __percpu *tally)
+{
+	free_percpu(tally);
+}
+
+__rext4_helper void rext4_helper_tally_inc(u64 __percpu *tally)
+{
+	this_cpu_inc(*tally);
+}
+
+__rext4_helper u64 rext4_helper_tally_sum(u64 __percpu *tally)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(tally, cpu));
+	return sum;
 }
 
 /* Folios stay under writeback until its work is done, and reclaim waits for these. */

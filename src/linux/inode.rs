@@ -222,6 +222,16 @@ pub(super) unsafe fn data_of<'a, F: FileSystem>(
     unsafe { Pin::new_unchecked(&mut (*raw.cast::<Slot<F>>()).data) }
 }
 
+/// The private data of an inode.
+///
+/// # Safety
+///
+/// `raw` must be an inode of a superblock of `F`, and stay allocated for `'a`.
+pub(super) unsafe fn data_ref<'a, F: FileSystem>(raw: *mut bindings::inode) -> &'a F::Inode {
+    // SAFETY: inodes of `F` are the first member of a `Slot<F>`.
+    unsafe { &(*raw.cast::<Slot<F>>()).data }
+}
+
 /// What `iget` found.
 pub(crate) enum Got<F: FileSystem> {
     /// An inode that was in the cache.
@@ -491,6 +501,9 @@ pub(super) unsafe extern "C" fn alloc<F: FileSystem>(
     unsafe {
         pin_init::raw_init(&raw mut (*slot).data, init);
         (&raw mut (*slot).completions).write(Completions::new());
+        // Inodes are allocated for published superblocks only, and are gone before those.
+        let shelf = SuperBlock::<F>::from_raw(sb).caches().shelf();
+        F::ranges(&(*slot).data).join(shelf, slot.cast());
     }
     slot.cast()
 }

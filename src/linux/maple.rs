@@ -19,7 +19,10 @@
 
 use crate::{
     engine::extent_map::{Range, RangeStore, RangeValue},
-    linux::bindings,
+    linux::{
+        bindings,
+        shrinker::{Member, Shelf},
+    },
 };
 use core::ptr;
 use kernel::{
@@ -47,6 +50,9 @@ const MT_FLAGS: u32 = bindings::MT_FLAGS_USE_RCU | bindings::MT_FLAGS_ALLOC_RANG
 pub(crate) struct RangeTree {
     #[pin]
     tree: Opaque<bindings::maple_tree>,
+    /// By which it is found when memory is short.
+    #[pin]
+    member: Member,
 }
 
 // SAFETY: the tree does its own locking, see the module's head.
@@ -66,7 +72,34 @@ impl RangeTree {
                     bindings::mt_init_flags(place.cast(), MT_FLAGS);
                 }
             }),
+            member <- Member::new(),
         })
+    }
+
+    /// Has the shrinker of `shelf` know of the tree whenever there is anything in it.
+    ///
+    /// # Safety
+    ///
+    /// As [`Member::join`].
+    pub(super) unsafe fn join(&self, shelf: *const Shelf, inode: *mut bindings::inode) {
+        // SAFETY: by contract.
+        unsafe { self.member.join(shelf, inode) };
+    }
+
+    /// How many ranges more there are once `first..=last` is one range, or none if `added` is 0.
+    fn growth(&self, first: u32, last: u32, added: i32) -> i32 {
+        let mut growth = added;
+        let mut at = first;
+        // Each turn goes past a range that is replaced, as a whole or but for its ends.
+        while let Some(range) = self.find(at).filter(|range| range.first <= last) {
+            let ends = i32::from(range.first < first).wrapping_add((range.last > last).into());
+            growth = growth.wrapping_add(ends.wrapping_sub(1));
+            match range.last.checked_add(1) {
+                Some(next) if next > at && next <= last => at = next,
+                _ => break,
+            }
+        }
+        growth
     }
 
     /// Whether the store is empty.
@@ -129,17 +162,24 @@ impl RangeStore for RangeTree {
     }
 
     fn store(&self, range: Range) -> Result {
-        self.put(range.first, range.last, to_entry(range.value.raw()))
+        let growth = self.growth(range.first, range.last, 1);
+        self.put(range.first, range.last, to_entry(range.value.raw()))?;
+        self.member.count(growth);
+        Ok(())
     }
 
     fn erase(&self, first: u32, last: u32) -> Result {
-        self.put(first, last, ptr::null_mut())
+        let growth = self.growth(first, last, 0);
+        self.put(first, last, ptr::null_mut())?;
+        self.member.count(growth);
+        Ok(())
     }
 
     fn clear(&self) {
         // SAFETY: the tree is initialised, and can be used again. Its nodes are freed after a
         // grace period, so a lookup that is under way is not disturbed.
         unsafe { bindings::mtree_destroy(self.tree.get()) };
+        self.member.leave();
     }
 }
 
@@ -261,8 +301,10 @@ mod tests {
                 t.find(9_997),
                 Some(range(10_000, 10_004, u64::from(100_000 + round)))
             );
+            assert_eq!(t.member.ranges(), 2000);
             t.clear();
             assert!(t.is_empty());
+            assert_eq!(t.member.ranges(), 0);
             assert!(t.find(0).is_none());
         }
         Ok(())
@@ -320,6 +362,13 @@ mod tests {
                 }
             }
         }
+        let mut ranges = 0u32;
+        let mut before = 0u64;
+        for value in &model {
+            ranges = ranges.saturating_add((*value != 0 && *value != before).into());
+            before = *value;
+        }
+        assert_eq!(t.member.ranges(), ranges);
         for (value, at) in model.iter().zip(0u32..) {
             let found = t.find(at).filter(|r| r.first <= at);
             assert_eq!(found.map_or(0, |r| r.value.raw()), *value);

@@ -59,6 +59,7 @@ pub(crate) mod sched;
 pub(crate) mod security;
 pub(crate) mod seqcount;
 pub(crate) mod setattr;
+pub(crate) mod shrinker;
 pub(crate) mod sole;
 pub(crate) mod stat;
 pub(crate) mod super_block;

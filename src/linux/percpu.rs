@@ -9,6 +9,7 @@
 //! one CPU has taken what another has not told of yet, and reads as 0 then.
 
 use super::bindings;
+use core::ptr::NonNull;
 use kernel::{error::to_result, prelude::*, types::Opaque};
 
 /// A `struct percpu_counter` with its batch.
@@ -97,6 +98,50 @@ impl PinnedDrop for PercpuCounter {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: by the type invariant, and this is the last use.
         unsafe { bindings::percpu_counter_destroy(self.raw.get()) };
+    }
+}
+
+/// A count of events that only grows: counting costs an instruction.
+///
+/// # Invariants
+///
+/// The pointer comes from `alloc_percpu` and is ours to free.
+pub(crate) struct Tally(NonNull<u64>);
+
+// SAFETY: a count belongs to no thread.
+unsafe impl Send for Tally {}
+// SAFETY: each CPU changes its own part, in one instruction or with interrupts off.
+unsafe impl Sync for Tally {}
+
+impl Tally {
+    /// A count of 0.
+    ///
+    /// Errors: ENOMEM.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: may sleep.
+        let place = unsafe { bindings::alloc_tally() };
+        // INVARIANT: as the type says.
+        NonNull::new(place).map(Self).ok_or(ENOMEM)
+    }
+
+    /// One more.
+    #[inline]
+    pub(crate) fn inc(&self) {
+        // SAFETY: by the type invariant.
+        unsafe { bindings::tally_inc(self.0.as_ptr()) };
+    }
+
+    /// How many there were, but for some that are being counted.
+    pub(crate) fn sum(&self) -> u64 {
+        // SAFETY: by the type invariant.
+        unsafe { bindings::tally_sum(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        // SAFETY: by the type invariant, and this is the last use.
+        unsafe { bindings::free_tally(self.0.as_ptr()) };
     }
 }
 

@@ -79,6 +79,16 @@ impl<T> RwSem<T> {
         }
     }
 
+    /// Locks for writing, if that is possible at once; never sleeps.
+    pub(crate) fn try_write(&self) -> Option<WriteGuard<'_, T>> {
+        // SAFETY: initialised in `new`.
+        let locked = unsafe { bindings::down_write_trylock(self.raw.get()) } != 0;
+        locked.then_some(WriteGuard {
+            sem: self,
+            _not_send: NotThreadSafe,
+        })
+    }
+
     /// The data, of a lock that nobody else can reach.
     pub(crate) fn exclusive(self: Pin<&mut Self>) -> &mut T {
         self.project().data.get_mut()

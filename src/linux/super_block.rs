@@ -18,6 +18,7 @@ use super::{
     inode::{self, Inode},
     ioend::Queue,
     jbd2,
+    shrinker::Caches,
     super_ops::{SuperOps, SuperVtable},
     surfaces::{Slot, SuperSurfaces},
 };
@@ -79,6 +80,12 @@ impl<F: FileSystem> SuperBlock<F> {
     pub(super) fn background(&self) -> &Background<F> {
         // SAFETY: by the type invariant the pointer is valid; it lives as long as the superblock.
         unsafe { &(*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).background }
+    }
+
+    /// The inodes whose extent status caches can be given up.
+    pub(super) fn caches(&self) -> &Caches<F> {
+        // SAFETY: as above.
+        unsafe { &(*(*self.as_raw()).s_fs_info.cast::<Private<F>>()).caches }
     }
 
     /// The workqueue for what is to be done when writes have ended.
@@ -209,6 +216,8 @@ struct Private<F: FileSystem> {
     journal_device: Keeper,
     #[pin]
     background: Background<F>,
+    #[pin]
+    caches: Caches<F>,
     completions: Queue,
     journal: jbd2::Kept<F>,
 }
@@ -382,6 +391,7 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
                 // SAFETY: nobody can start anything before this function returns; `kill_sb` stops
                 // it before it drops this.
                 background <- unsafe { Background::new::<T>(raw) },
+                caches <- Caches::new(raw),
                 completions: Queue::new(raw)?,
                 journal: jbd2::Kept::new(),
             }? Error),
@@ -394,6 +404,7 @@ impl<'a, F: FileSystem> NewSuper<'a, F> {
         unsafe {
             let sb = &mut *self.raw;
             sb.s_fs_info = info.cast();
+            Caches::register(&raw const (*info).caches);
             sb.s_op = &SuperVtable::<T>::TABLE;
             sb.s_xattr = T::XATTR.as_ptr().cast();
             sb.s_export_op = T::EXPORT.cast();
