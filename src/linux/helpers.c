@@ -882,6 +882,13 @@ __rext4_helper u64 rext4_helper_tally_sum(u64 __percpu *tally)
 	return sum;
 }
 
+/* A macro where the kernel has no swap. */
+__rext4_helper int rext4_helper_swapfile_activate(struct swap_info_struct *info, struct file *file,
+						  sector_t *span, const struct iomap_ops *ops)
+{
+	return iomap_swapfile_activate(info, file, span, ops);
+}
+
 /* Folios stay under writeback until its work is done, and reclaim waits for these. */
 __rext4_helper struct workqueue_struct *rext4_helper_alloc_completion_queue(const char *id)
 {

@@ -47,6 +47,7 @@ impl<T: MappingOps> MappingVtable<T> {
             migrate_folio: Some(bindings::filemap_migrate_folio),
             is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
             error_remove_folio: Some(bindings::generic_error_remove_folio),
+            swap_activate: Some(Self::swap_activate),
             // SAFETY: a table of optional function pointers; all-zero means none.
             ..unsafe { MaybeUninit::zeroed().assume_init() }
         };
@@ -81,6 +82,23 @@ impl<T: MappingOps> MappingVtable<T> {
                 Ok(None) => bindings::iomap_bio_readahead(rac, &IomapTable::<T::Read>::TABLE),
                 Err(_) => (),
             }
+        }
+    }
+
+    /// Swapping goes past the file system from then on: it is told where the blocks are, and they stay
+    /// there, since nobody may change the map of a swap file. iomap has it on disk before, and wants no holes.
+    ///
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    unsafe extern "C" fn swap_activate(
+        info: *mut kernel::bindings::swap_info_struct,
+        file: *mut bindings::file,
+        span: *mut bindings::sector_t,
+    ) -> c_int {
+        // SAFETY: swapon(2) passes an open file of ours, whose i_rwsem it holds.
+        unsafe {
+            bindings::swapfile_activate(info.cast(), file, span, &IomapTable::<T::Report>::TABLE)
         }
     }
 
