@@ -16,6 +16,7 @@
 //! A lookup is a binary search over a sorted slice, without a lock: the table does not change
 //! while it is in use.
 
+use super::sort::sort_by_key;
 use crate::ondisk::search::partition_point;
 use core::ops::{Deref, DerefMut};
 
@@ -156,7 +157,7 @@ impl<S: DerefMut<Target = [Zone]>> Zones<S> {
     /// [`GroupError::MetadataOutside`] if a zone is not on the file system.
     pub fn build(geo: &Geometry, mut storage: S) -> Result<Self, GroupError> {
         let zones: &mut [Zone] = &mut storage;
-        sort(zones);
+        sort_by_key(zones, |zone| zone.start);
         // Joins in place: `last` is the open zone, kept at `len`.
         let mut len = 0usize;
         let mut last = Zone::default();
@@ -243,73 +244,5 @@ impl<S: Deref<Target = [Zone]>> Zones<S> {
 fn store(zones: &mut [Zone], at: usize, zone: Zone) {
     if let Some(slot) = zones.get_mut(at) {
         *slot = zone;
-    }
-}
-
-/// Heap sort by start: in place, without recursion, and without the panics that the standard
-/// sorts keep for a comparison that contradicts itself.
-fn sort(zones: &mut [Zone]) {
-    // Already in order more often than not: a pass over it costs less than a heap.
-    let ordered = zones
-        .iter()
-        .zip(zones.iter().skip(1))
-        .all(|(a, b)| a.start <= b.start);
-    if ordered {
-        return;
-    }
-    let len = zones.len();
-    for root in (0..len / 2).rev() {
-        sift_down(zones, root, len);
-    }
-    for end in (1..len).rev() {
-        swap(zones, 0, end);
-        sift_down(zones, 0, end);
-    }
-}
-
-/// Restores the heap below `root`, in the first `end` zones.
-fn sift_down(zones: &mut [Zone], mut root: usize, end: usize) {
-    let start = |zones: &[Zone], i: usize| zones.get(i).map_or(0, |zone| zone.start);
-    loop {
-        let left = root.saturating_mul(2).saturating_add(1);
-        if left >= end {
-            return;
-        }
-        let right = left.saturating_add(1);
-        let larger = if right < end && start(zones, right) > start(zones, left) {
-            right
-        } else {
-            left
-        };
-        if start(zones, root) >= start(zones, larger) {
-            return;
-        }
-        swap(zones, root, larger);
-        root = larger;
-    }
-}
-
-fn swap(zones: &mut [Zone], a: usize, b: usize) {
-    if let (Some(first), Some(second)) = (zones.get(a).copied(), zones.get(b).copied()) {
-        store(zones, a, second);
-        store(zones, b, first);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn sorting_sorts(mut starts in prop::collection::vec(0u64..1000, 0..200)) {
-            let zone = |start: &u64| Zone::new(FsBlock::new(*start), 1);
-            let mut zones: Vec<Zone> = starts.iter().map(zone).collect();
-            sort(&mut zones);
-            starts.sort_unstable();
-            let sorted: Vec<u64> = zones.iter().map(|zone| zone.start).collect();
-            prop_assert_eq!(sorted, starts);
-        }
     }
 }

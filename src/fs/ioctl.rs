@@ -5,7 +5,9 @@
 //! FS_IOC_GETFLAGS, FS_IOC_FSGETXATTR, FS_IOC_FIEMAP, FIBMAP and others come through operations
 //! of their own; here are those that only the file system can answer.
 
-use super::{handle, inode::MapKind, inode_write, map, shutdown, super_copies, trim, Rext4Fs};
+use super::{
+    fsmap, handle, inode::MapKind, inode_write, map, shutdown, super_copies, trim, Rext4Fs,
+};
 use crate::{
     engine::credits::Op,
     linux::{
@@ -48,6 +50,8 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
             });
             arg.write(&label)
         }
+        nr::FS_IOC_GETFSMAP => fsmap::getfsmap(file, arg),
+        nr::EXT4_IOC_ALLOC_DA_BLKS => allocate(file),
         nr::EXT4_IOC_GETFSUUID => uuid(&info.image.with(|raw| *raw.uuid()), arg),
         nr::FS_IOC_SETVERSION
         | nr::EXT4_IOC_SETVERSION
@@ -109,6 +113,22 @@ fn set_uuid(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
     let uuid = all.last_chunk().ok_or(EINVAL)?;
     let _write = file.want_write()?;
     super_copies::change(sb, |raw| raw.set_uuid(uuid))?;
+    Ok(0)
+}
+
+/// EXT4_IOC_ALLOC_DA_BLKS: data that is delayed gets its blocks, and so is written.
+///
+/// Errors: EACCES, EROFS, EIO, ENOSPC.
+fn allocate(file: &OpenFile<Rext4Fs>) -> Result<isize> {
+    let inode = file.inode();
+    if !file.idmap().owner_or_capable(inode) {
+        return Err(EACCES);
+    }
+    let _write = file.want_write()?;
+    if inode.data().delayed() != 0 {
+        // A block is the file's when it has been written.
+        inode.write_and_wait(&NoHandle::here()?, 0, u64::MAX)?;
+    }
     Ok(0)
 }
 

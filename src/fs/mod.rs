@@ -17,6 +17,7 @@
 //! - [`new_inode`] inodes that are made, [`map_change`] their first blocks; [`alloc`] where all of that
 //!   comes from, [`groups`] what is free;
 //! - [`dir_change`], [`dir_inline`] directories that are changed, [`namei`], [`rename`] by whom;
+//! - [`fsmap`] what the device is used for;
 //! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
 
 #![forbid(unsafe_code)]
@@ -40,6 +41,7 @@ pub(crate) mod export;
 pub(crate) mod fault;
 pub(crate) mod file;
 pub(crate) mod fileattr;
+mod fsmap;
 pub(crate) mod groups;
 pub(crate) mod handle;
 pub(crate) mod inode;

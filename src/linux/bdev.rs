@@ -27,9 +27,23 @@ impl DeviceNumber {
         Some(Self((major << 20) | minor))
     }
 
+    /// The reverse.
+    pub(crate) const fn encode(self) -> u32 {
+        let (major, minor) = self.parts();
+        (minor & 0xff) | (major << 8) | ((minor & 0xf_ff00) << 12)
+    }
+
     /// Major and minor number.
     pub(crate) const fn parts(self) -> (u32, u32) {
         (self.0 >> 20, self.0 & 0xf_ffff)
+    }
+}
+
+impl<F: FileSystem> SuperBlock<F> {
+    /// The number of its device.
+    pub(crate) fn number(&self) -> DeviceNumber {
+        // SAFETY: set before the superblock was published, and constant.
+        DeviceNumber(unsafe { (*self.as_raw()).s_dev })
     }
 }
 
@@ -97,6 +111,12 @@ impl<'a> ClaimedDevice<'a> {
     /// Whether it was claimed for the superblock `sb`.
     pub(super) fn is_of(&self, sb: *const bindings::super_block) -> bool {
         core::ptr::eq(self.sb.as_ptr(), sb)
+    }
+
+    /// Its number.
+    pub(crate) fn number(&self) -> DeviceNumber {
+        // SAFETY: the device is open; the number is constant.
+        DeviceNumber(unsafe { (*self.bdev().as_ptr()).bd_dev })
     }
 
     /// Whether the device itself cannot be written.

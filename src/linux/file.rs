@@ -82,6 +82,11 @@ pub(crate) struct Fsync {
 pub(crate) struct UserArg(usize);
 
 impl UserArg {
+    /// The address `bytes` behind this one. One that is none is found out when it is used.
+    pub(crate) fn at(self, bytes: usize) -> Self {
+        Self(self.0.wrapping_add(bytes))
+    }
+
     /// Copies `bytes` to the user space address.
     ///
     /// Errors: EFAULT.

@@ -52,5 +52,9 @@ pub(crate) const EXT4_IOC_GETFSUUID: u32 = _IOR::<[u32; 2]>(b'f' as u32, 44);
 pub(crate) const EXT4_IOC_SETFSUUID: u32 = _IOW::<[u32; 2]>(b'f' as u32, 44);
 /// Discards free space; the argument is a `struct fstrim_range` of three 64-bit words.
 pub(crate) const FITRIM: u32 = _IOWR::<[u64; 3]>(b'X' as u32, 121);
+/// What blocks are used for; the argument is a `struct fsmap_head` with room for records behind it.
+pub(crate) const FS_IOC_GETFSMAP: u32 = _IOWR::<[u64; 24]>(b'X' as u32, 59);
+/// Has the blocks of all of a file's data allocated.
+pub(crate) const EXT4_IOC_ALLOC_DA_BLKS: u32 = _IO(b'f' as u32, 12);
 /// Shuts the file system down; the argument is a 32-bit number that says how.
 pub(crate) const EXT4_IOC_SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);

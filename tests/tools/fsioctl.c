@@ -6,20 +6,25 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/fsmap.h>
 #include <linux/fsverity.h>
 
 #include "hash.h"
 
 #define EXT4_IOC_GETVERSION _IOR('f', 3, long)
 #define EXT4_IOC_SETVERSION _IOW('f', 4, long)
+#define EXT4_IOC_MIGRATE _IO('f', 9)
+#define EXT4_IOC_ALLOC_DA_BLKS _IO('f', 12)
 #define EXT4_IOC_PRECACHE_EXTENTS _IO('f', 18)
 struct fsuuid_head {
 	uint32_t len, flags;
@@ -153,10 +158,83 @@ static int ask(void)
 	return 0;
 }
 
+/* FS_IOC_GETFSMAP with arguments that are odd. */
+static void fsmap_with(const char *what, void (*change)(struct fsmap_head *))
+{
+	static struct {
+		struct fsmap_head head;
+		struct fsmap records[3];
+	} map;
+	long ret;
+
+	memset(&map, 0, sizeof(map));
+	map.head.fmh_count = 3;
+	memset(&map.head.fmh_keys[1], 0xff, offsetof(struct fsmap, fmr_reserved));
+	if (change)
+		change(&map.head);
+	ret = ioctl(fd, FS_IOC_GETFSMAP, &map);
+	hashed(what, ret, &map, ret < 0 ? 0 : sizeof(map));
+	printf("entries=%u ", ret < 0 ? 0 : map.head.fmh_entries);
+}
+
+static void flags(struct fsmap_head *head) { head->fmh_iflags = 1; }
+static void reserved(struct fsmap_head *head) { head->fmh_reserved[5] = 1; }
+static void reserved_low(struct fsmap_head *head) { head->fmh_keys[0].fmr_reserved[2] = 1; }
+static void reserved_high(struct fsmap_head *head) { head->fmh_keys[1].fmr_reserved[0] = 1; }
+static void offset_low(struct fsmap_head *head) { head->fmh_keys[0].fmr_offset = 1; }
+static void offset_high(struct fsmap_head *head) { head->fmh_keys[1].fmr_offset = 4096; }
+static void offset_zero(struct fsmap_head *head) { head->fmh_keys[1].fmr_offset = 0; }
+static void device_low(struct fsmap_head *head) { head->fmh_keys[0].fmr_device = 0xfedcba; }
+static void device_high(struct fsmap_head *head) { head->fmh_keys[1].fmr_device = 0xfedcba; }
+static void device_zero(struct fsmap_head *head) { head->fmh_keys[1].fmr_device = 0; }
+static void only_count(struct fsmap_head *head) { head->fmh_count = 0; }
+static void one(struct fsmap_head *head) { head->fmh_count = 1; }
+
+static void behind(struct fsmap_head *head)
+{
+	struct stat st;
+
+	/* C ext4 starts from 0 on a device whose number is above that of the key. */
+	if (!fstat(fd, &st))
+		head->fmh_keys[0].fmr_device = st.st_dev;
+	head->fmh_keys[0].fmr_physical = 1ULL << 50;
+}
+
+static void again(struct fsmap_head *head) { head->fmh_keys[0].fmr_length = 1 << 20; }
+
+static void wrong_order(struct fsmap_head *head)
+{
+	head->fmh_keys[0].fmr_physical = 1 << 20;
+	head->fmh_keys[1].fmr_device = 0;
+	head->fmh_keys[1].fmr_physical = 1 << 19;
+}
+
+static void fsmap(void)
+{
+	fsmap_with("all", NULL);
+	fsmap_with("flags", flags);
+	fsmap_with("reserved", reserved);
+	fsmap_with("reserved-low", reserved_low);
+	fsmap_with("reserved-high", reserved_high);
+	fsmap_with("offset-low", offset_low);
+	fsmap_with("offset-high", offset_high);
+	fsmap_with("offset-zero", offset_zero);
+	fsmap_with("device-low", device_low);
+	fsmap_with("device-high", device_high);
+	fsmap_with("device-zero", device_zero);
+	fsmap_with("count", only_count);
+	fsmap_with("one", one);
+	fsmap_with("behind", behind);
+	fsmap_with("again", again);
+	fsmap_with("order", wrong_order);
+	status("nowhere", ioctl(fd, FS_IOC_GETFSMAP, (void *)1));
+	putchar('\n');
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 3) {
-		fputs("usage: fsioctl ask | precache | cache | version32 FILE\n", stderr);
+		fputs("usage: fsioctl ask | precache | cache | version32 | fsmap | alloc | migrate FILE\n", stderr);
 		return 2;
 	}
 	fd = open(argv[2], O_RDONLY);
@@ -182,9 +260,13 @@ int main(int argc, char **argv)
 		putchar('\n');
 		return 0;
 	}
-	if (strcmp(argv[1], "precache"))
-		return 2;
-	if (ioctl(fd, EXT4_IOC_PRECACHE_EXTENTS)) {
+	if (!strcmp(argv[1], "fsmap")) {
+		fsmap();
+		return 0;
+	}
+	if (ioctl(fd, !strcmp(argv[1], "precache") ? EXT4_IOC_PRECACHE_EXTENTS :
+		      !strcmp(argv[1], "alloc")	   ? EXT4_IOC_ALLOC_DA_BLKS :
+		      !strcmp(argv[1], "migrate")  ? EXT4_IOC_MIGRATE : 0)) {
 		perror(argv[2]);
 		return 1;
 	}

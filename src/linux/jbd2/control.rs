@@ -73,6 +73,13 @@ impl<O: Owner> LoadedJournal<'_, O> {
         up.checked_div(per_block).unwrap_or(revokes)
     }
 
+    /// Where it is on its device: the first block, and how many there are.
+    pub(crate) fn place(&self) -> (u64, u64) {
+        let raw = self.as_raw();
+        // SAFETY: by the type invariant of `Raw`; set when the journal is opened.
+        unsafe { ((*raw).j_blk_offset, (*raw).j_total_len.into()) }
+    }
+
     /// The number of the thread that commits, as the calling task knows it.
     pub(crate) fn task(&self) -> i32 {
         // SAFETY: by the type invariant of `Raw`; a loaded journal has its thread.
