@@ -39,6 +39,8 @@
 #include <linux/sysfs.h>
 #include <linux/xattr.h>
 
+#include "rext4_trace.h"
+
 const unsigned long REXT4_CONST_SB_RDONLY = SB_RDONLY;
 const unsigned long REXT4_CONST_SB_SILENT = SB_SILENT;
 const unsigned long REXT4_CONST_SB_POSIXACL = SB_POSIXACL;

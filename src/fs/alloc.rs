@@ -39,6 +39,7 @@ use super::{
     fault::Fault,
     groups::{Groups, Locked},
     inode::MapKind,
+    trace::BlocksEvent,
     tunables::Number,
     tx::Handle,
     Sb, VfsInode,
@@ -317,7 +318,9 @@ impl<'a> Allocation<'a> {
         let got = self.blocks_of(run.len);
         self.got.set(self.got.get().saturating_add(got));
         let geo = &self.sb.info().geometry;
-        Ok((first_block_of(geo, group, run.start), run.len))
+        let start = first_block_of(geo, group, run.start);
+        BlocksEvent::Allocate.of(self.sb, start.get(), got);
+        Ok((start, run.len))
     }
 
     /// Takes a run that the group's map says is free.
@@ -448,6 +451,7 @@ impl Blocks for Allocation<'_> {
         if !in_flight || !shared::unmap(self.sb, self.handle, group, run)? {
             self.free_run(group, run, revoked)?;
         }
+        BlocksEvent::Free.of(self.sb, first.get(), blocks);
         let lost = self.blocks_of(run.len);
         self.lost.set(self.lost.get().saturating_add(lost));
         Ok(u32::try_from(blocks).unwrap_or(len))

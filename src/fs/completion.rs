@@ -28,6 +28,7 @@ use super::{
     map_change::{self, account},
     meta::FileBounds,
     options::Toggles,
+    trace::{self, RangeEvent},
     tx::{Handle, Tx},
     VfsInode,
 };
@@ -197,6 +198,7 @@ fn abandon(inode: &VfsInode, write: &Write, at: FileBlock) {
         let cache = info.extent_map();
         let delayed = Delayed::look(inode, &cache, at, write.to);
         certainly(info, || cache.remove_settled(at, write.to));
+        trace::unknown(RangeEvent::CacheRemove, inode, at, write.to);
         alloc::release(sb, delayed.gone(inode, &cache));
     }
     let len = at.distance_to(write.to);
@@ -236,6 +238,7 @@ fn fill(
         let to = part.end();
         let delayed = Delayed::look(inode, &cache, at, to);
         certainly(info, || cache.set(&part));
+        trace::mapping(RangeEvent::CacheInsert, inode, &part);
         alloc::release(sb, delayed.gone(inode, &cache));
         drop(root);
         let (ours, rest) = flight.split(sb, part.len);
@@ -274,6 +277,7 @@ fn fill(
     inode.add_sectors(settled.sectors(sb));
     account(inode, &allocation);
     settled.mapped(sb);
+    trace::mapping(RangeEvent::MapComplete, inode, &new);
     remember(inode, &new, end);
     let stored = slot.store_mapped(&root);
     inode_write::note_change(handle, inode, true);
@@ -293,6 +297,7 @@ fn remember(inode: &VfsInode, new: &Mapping, end: u64) {
         cache.set(new)?;
         news.map_or(Ok(()), |last| cache.set_tail(last))
     });
+    trace::mapping(RangeEvent::CacheInsert, inode, new);
     if news.is_some() {
         info.set_tail(news);
     }
@@ -380,6 +385,8 @@ fn convert(
         kind: mapping::MapKind::Written(write.at(at)),
     };
     certainly(info, || cache.set(&written));
+    trace::mapping(RangeEvent::MapComplete, inode, &written);
+    trace::mapping(RangeEvent::CacheInsert, inode, &written);
     let stored = slot.store_mapped(&root);
     inode_write::note_change(handle, inode, true);
     stored?;

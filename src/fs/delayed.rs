@@ -24,7 +24,9 @@
 use super::{
     alloc, handle,
     inode::{self, InodeInfo},
-    map, Rext4Fs, VfsInode,
+    map,
+    trace::{self, RangeEvent},
+    Rext4Fs, VfsInode,
 };
 use crate::{
     engine::{
@@ -75,6 +77,11 @@ impl IomapOps for Write {
         // Whoever makes us look again has changed something.
         loop {
             let (m, cookie) = map::lookup(inode, at, request.nowait())?;
+            if request.clears() {
+                trace::mapping(RangeEvent::MapZero, inode, &m);
+            } else {
+                trace::mapping(RangeEvent::MapWrite, inode, &m);
+            }
             let offset = u64::from(m.lblk.get()) << bits;
             let length = u64::from(m.len) << bits;
             match m.kind {
@@ -199,6 +206,7 @@ fn reserve(
                     return Err(e);
                 }
                 // The cache says so from now on.
+                trace::mapping(RangeEvent::CacheInsert, inode, &delayed);
                 info.count_delayed(i64::from(needed));
                 let _ = reservation.into_clusters();
                 return Ok(Some((len, info.seq.current())));
@@ -302,6 +310,7 @@ pub(super) fn forget(inode: &VfsInode, from: FileBlock, to: FileBlock) {
     let delayed = Delayed::look(inode, &cache, from, to);
     if delayed.clusters != 0 {
         certainly(info, || cache.remove_delayed(from, to));
+        trace::unknown(RangeEvent::CacheRemove, inode, from, to);
     }
     alloc::release(inode.super_block(), delayed.gone(inode, &cache));
 }

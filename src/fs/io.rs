@@ -2,7 +2,12 @@
 
 //! What iomap asks: where the bytes of a file are.
 
-use super::{fault::Fault, inode, map, vec, verity, Rext4Fs, VfsInode};
+use super::{
+    fault::Fault,
+    inode, map,
+    trace::{self, RangeEvent},
+    vec, verity, Rext4Fs, VfsInode,
+};
 use crate::{
     engine::mapping,
     linux::{
@@ -87,6 +92,11 @@ fn blocks(
         return Ok(());
     };
     let (m, cookie) = map::lookup(inode, FileBlock::new(at), request.nowait())?;
+    if reports {
+        trace::mapping(RangeEvent::MapReport, inode, &m);
+    } else {
+        trace::mapping(RangeEvent::MapRead, inode, &m);
+    }
     let offset = u64::from(m.lblk.get()) << bits;
     let len = u64::from(m.len) << bits;
     match m.kind {
@@ -136,6 +146,7 @@ pub(crate) fn run(inode: &VfsInode, pos: u64, len: u64) -> Result<Option<u64>> {
     if end > u64::from(m.end().get()) << bits {
         return Ok(None);
     }
+    trace::mapping(RangeEvent::MapRead, inode, &m);
     let into = pos.wrapping_sub(u64::from(m.lblk.get()) << bits);
     Ok((block.get() << bits).checked_add(into))
 }

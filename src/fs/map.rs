@@ -18,6 +18,7 @@ use super::{
     fault::Fault,
     inode::{InodeInfo, MapKind, Root},
     meta::{FileBounds, Meta},
+    trace::{self, RangeEvent},
     VfsInode,
 };
 use crate::{
@@ -57,6 +58,7 @@ pub(crate) fn lookup(inode: &VfsInode, at: FileBlock, nowait: bool) -> Result<(M
         if let Some(found) = info.extent_map().lookup(at) {
             if info.seq.still(seq) {
                 inode.super_block().info().cache_hits.inc();
+                trace::mapping(RangeEvent::CacheHit, inode, &found);
                 return Ok((found, seq));
             }
         }
@@ -79,9 +81,11 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
     let sbi = inode.super_block().info();
     if let Some(found) = cache.lookup(at) {
         sbi.cache_hits.inc();
+        trace::mapping(RangeEvent::CacheHit, inode, &found);
         return Ok((found, info.seq.current()));
     }
     sbi.cache_misses.inc();
+    trace::unknown(RangeEvent::CacheMiss, inode, at, at.saturating_add(1));
     let mut stored = info.stored.load(Relaxed);
     if stored > MAX_RANGES && cache.settled() {
         info.seq.write(|| cache.clear());
@@ -90,6 +94,7 @@ fn lookup_slow(inode: &VfsInode, at: FileBlock) -> Result<(Mapping, u64)> {
     let found = walk(inode, info, &root, at, |m| {
         if !cache.knows(m) {
             stored = stored.saturating_add(1);
+            trace::mapping(RangeEvent::CacheInsert, inode, m);
             // Without memory the cache just knows less.
             info.seq.write(|| {
                 let _ = cache.fill(m);
@@ -200,7 +205,14 @@ pub(crate) fn precache(inode: &VfsInode) -> Result {
 pub(crate) fn forget_all(inode: &VfsInode) {
     let info = inode.data();
     let _lock = info.data_sem.write();
-    forget_settled(info);
+    if forget_settled(info) {
+        trace::unknown(
+            RangeEvent::CacheRemove,
+            inode,
+            FileBlock::ZERO,
+            FileBlock::END,
+        );
+    }
 }
 
 /// As [`forget_all`], if nobody uses the map just now: memory is short. Whether all was forgotten.
@@ -232,6 +244,12 @@ pub(crate) fn forget(inode: &VfsInode) {
         let cache = info.extent_map();
         let delayed = Delayed::look(inode, &cache, FileBlock::ZERO, FileBlock::END);
         info.seq.write(|| cache.clear());
+        trace::unknown(
+            RangeEvent::CacheRemove,
+            inode,
+            FileBlock::ZERO,
+            FileBlock::END,
+        );
         alloc::release(inode.super_block(), delayed.gone(inode, &cache));
     }
 }

@@ -18,6 +18,7 @@
 //!   comes from, [`groups`] what is free;
 //! - [`dir_change`], [`dir_inline`] directories that are changed, [`namei`], [`rename`] by whom;
 //! - [`fsmap`] what the device is used for;
+//! - [`trace`] what can be watched;
 //! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
 
 #![forbid(unsafe_code)]
@@ -74,6 +75,7 @@ pub(crate) mod super_info;
 pub(crate) mod super_write;
 pub(crate) mod symlink;
 pub(crate) mod sysfs;
+mod trace;
 pub(crate) mod trim;
 mod truncate;
 pub(crate) mod tunables;

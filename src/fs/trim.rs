@@ -12,7 +12,7 @@
 //! It works on a read-only mount as well. e2fsck may have changed such a file system since its
 //! groups were last read, so they are read anew.
 
-use super::{fault::Fault, groups::Groups, options::Toggles, Sb};
+use super::{fault::Fault, groups::Groups, options::Toggles, trace::BlocksEvent, Sb};
 use crate::{
     engine::alloc::{cluster_of, first_block_of, Run},
     linux::sched,
@@ -202,5 +202,6 @@ fn trim_group(
 fn discard(sb: &Sb, geo: &Geometry, group: Group, run: Run) -> Result {
     let start = first_block_of(geo, group, run.start);
     let blocks = u64::from(run.len).wrapping_shl(geo.cluster_bits());
+    BlocksEvent::Discard.of(sb, start.get(), blocks);
     sb.discard(start.get(), blocks)
 }

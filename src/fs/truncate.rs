@@ -22,6 +22,7 @@ use super::{
     map_change::{self, account, remember},
     meta::FileBounds,
     orphan,
+    trace::{self, RangeEvent},
     tx::{Handle, Tx},
     vec, VfsInode,
 };
@@ -316,6 +317,7 @@ fn step(
     let cache = info.extent_map();
     let delayed = Delayed::look(inode, &cache, from, FileBlock::END);
     certainly(info, || cache.remove(from, FileBlock::END));
+    trace::unknown(RangeEvent::CacheRemove, inode, from, FileBlock::END);
     info.set_tail(None);
     alloc::release(sb, delayed.gone(inode, &cache));
     let stored = slot.store_mapped(&guard);

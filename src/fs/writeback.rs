@@ -20,6 +20,7 @@ use super::{
     delayed::{self, certainly, Delayed},
     handle, map,
     options::Toggles,
+    trace::{self, RangeEvent},
     Rext4Fs, VfsInode,
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
         iomap::{Iomap, Placed},
         writeback::WritebackOps,
     },
-    ondisk::FileBlock,
+    ondisk::{FileBlock, FsBlock},
 };
 use kernel::prelude::*;
 
@@ -63,10 +64,12 @@ impl WritebackOps for Writeback {
             let (offset, length) = (u64::from(at.get()) << bits, u64::from(part.len) << bits);
             match part.kind {
                 MapKind::Written(block) => {
+                    trace::mapping(RangeEvent::MapWriteback, inode, &part);
                     out.placed(Placed::Mapped, block.get() << bits, offset, length);
                     return Ok(());
                 }
                 MapKind::Unwritten(block) => {
+                    trace::mapping(RangeEvent::MapWriteback, inode, &part);
                     out.placed(Placed::Unwritten, block.get() << bits, offset, length);
                     return Ok(());
                 }
@@ -79,6 +82,12 @@ impl WritebackOps for Writeback {
             }
             match find(inode, pass, &m, at, part.len) {
                 Ok(Some((block, blocks))) => {
+                    let found = Mapping {
+                        lblk: at,
+                        len: blocks,
+                        kind: MapKind::Written(FsBlock::new(block)),
+                    };
+                    trace::mapping(RangeEvent::MapWriteback, inode, &found);
                     let length = u64::from(blocks) << bits;
                     out.placed(Placed::Mapped, block << bits, offset, length);
                     out.set_filling();
@@ -157,6 +166,7 @@ fn find(
         kind: MapKind::InFlight,
     };
     certainly(info, || cache.set(&in_flight));
+    trace::mapping(RangeEvent::CacheInsert, inode, &in_flight);
     let flight = place.backed_by(sb, delayed.gone(inode, &cache));
     let start = flight.into_io();
     pass.0 = Some(Neighbour {

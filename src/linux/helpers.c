@@ -31,6 +31,10 @@
 #include <linux/uio.h>
 #include <linux/workqueue.h>
 #include <linux/writeback.h>
+
+#include <trace/events/rext4.h>
+
+#include "rext4_trace.h"
 #if IS_ENABLED(CONFIG_KUNIT)
 #include <kunit/test.h>
 #include <kunit/test-bug.h>
@@ -893,4 +897,23 @@ __rext4_helper int rext4_helper_swapfile_activate(struct swap_info_struct *info,
 __rext4_helper struct workqueue_struct *rext4_helper_alloc_completion_queue(const char *id)
 {
 	return alloc_workqueue("rext4-conv/%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, id);
+}
+
+/* --- trace events --- */
+
+/* Whether anybody wants to know of an event. With a constant, one test is left of it. */
+__rext4_helper bool rext4_helper_traces(unsigned int event)
+{
+	switch (event) {
+#define EVENT(name)							\
+	case REXT4_TRACE_##name:					\
+		return trace_rext4_##name##_enabled();
+	REXT4_RANGE_EVENTS(EVENT)
+	REXT4_PROMISE_EVENTS(EVENT)
+	REXT4_BLOCKS_EVENTS(EVENT)
+	EVENT(es_shrink)
+#undef EVENT
+	default:
+		return false;
+	}
 }

@@ -72,6 +72,7 @@ pub(crate) mod test_device;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod test_threads;
 pub(crate) mod time;
+pub(crate) mod trace;
 pub(crate) mod verity;
 pub(crate) mod writeback;
 pub(crate) mod xattr;

@@ -14,12 +14,8 @@
 //! takes as well. So nothing sleeps there.
 
 use super::{
-    bindings,
-    fs_type::FileSystem,
-    inode,
-    percpu::PercpuCounter,
-    super_block::SuperBlock,
-    time::monotonic_ns, //
+    bindings, fs_type::FileSystem, inode, percpu::PercpuCounter, super_block::SuperBlock,
+    time::monotonic_ns, trace,
 };
 use core::{
     marker::PhantomData,
@@ -249,6 +245,7 @@ pub(super) struct Caches<F: FileSystem> {
     #[pin]
     shelf: Shelf,
     shrinker: NonNull<bindings::shrinker>,
+    sb: *mut bindings::super_block,
     /// Running averages, and the maximum: nanoseconds of a scan, ranges that it has freed.
     scan_time: AtomicU64,
     max_scan_time: AtomicU64,
@@ -273,6 +270,7 @@ impl<F: FileSystem> Caches<F> {
                 let raw = unsafe { bindings::shrinker_alloc_for((&raw const (*sb).s_id).cast()) };
                 NonNull::new(raw).ok_or(ENOMEM)?
             },
+            sb,
             scan_time: AtomicU64::new(0),
             max_scan_time: AtomicU64::new(0),
             shrunk: AtomicU64::new(0),
@@ -437,12 +435,15 @@ unsafe extern "C" fn scan<F: FileSystem>(
 ) -> c_ulong {
     // SAFETY: by contract; the request is the caller's.
     let (caches, control) = unsafe { (Caches::<F>::of(shrinker), &mut *control) };
-    let (freed, seen) = caches.shrink(control.nr_to_scan as u64);
+    let wanted = control.nr_to_scan as u64;
+    let (freed, seen) = caches.shrink(wanted);
+    // SAFETY: the caches are part of the superblock's data.
+    unsafe { trace::shrink(caches.sb, wanted, seen, freed) };
     if seen == 0 {
         // SHRINK_STOP: there is nothing more.
         return c_ulong::MAX;
     }
     // CAST: as above.
-    control.nr_scanned = seen.max(control.nr_to_scan as u64) as c_ulong;
+    control.nr_scanned = seen.max(wanted) as c_ulong;
     freed as c_ulong
 }

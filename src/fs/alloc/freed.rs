@@ -14,7 +14,9 @@
 use super::groups;
 use crate::{
     engine::alloc::{first_block_of, Run},
-    fs::{fault::Fault, groups::Locked, options::Toggles, tx::Handle, Rext4Fs, Sb},
+    fs::{
+        fault::Fault, groups::Locked, options::Toggles, trace::BlocksEvent, tx::Handle, Rext4Fs, Sb,
+    },
     linux::{
         insist::insist,
         jbd2::{AtCommit, Commit, CommitCallback, OfSuper},
@@ -180,6 +182,7 @@ fn discard(sb: &Sb, group: Group, run: Run) {
     let geo = &sb.info().geometry;
     let start = first_block_of(geo, group, run.start);
     let blocks = u64::from(run.len) << (geo.cluster_bits() & 31);
+    BlocksEvent::Discard.of(sb, start.get(), blocks);
     let _ = sb.discard(start.get(), blocks);
 }
 

@@ -53,6 +53,7 @@ use crate::{
         fault::Fault,
         groups::Locked,
         inode::{number, MapKind},
+        trace::BlocksEvent,
         tunables::Number,
         tx::Handle,
         Sb, VfsInode,
@@ -153,7 +154,7 @@ impl Place {
         let _nofs = NoFs::new();
         let geo = &sb.info().geometry;
         if geo.cluster_bits() != 0 {
-            return shared::take(inode, ino, wanted);
+            return shared::take(inode, ino, wanted).inspect(|place| place.trace(sb));
         }
         let len = wanted.len.max(1);
         let dirty = wanted.dirty.max(len);
@@ -167,11 +168,13 @@ impl Place {
             goal: wanted.goal,
         };
         let (group, run) = take_clusters(sb, &clusters)?;
-        Ok(Self::new(
-            first_block_of(geo, group, run.start),
-            run.len,
-            run.len,
-        ))
+        let place = Self::new(first_block_of(geo, group, run.start), run.len, run.len);
+        place.trace(sb);
+        Ok(place)
+    }
+
+    fn trace(&self, sb: &Sb) {
+        BlocksEvent::TakePlace.of(sb, self.start.get(), self.blocks.into());
     }
 
     pub(super) fn new(start: FsBlock, blocks: u32, fresh: u32) -> Self {
@@ -312,10 +315,13 @@ impl InFlight {
             settle_shared(sb, handle, group, run)
         };
         match settled {
-            Ok(fresh) => Ok(Settled {
-                flight: self,
-                fresh,
-            }),
+            Ok(fresh) => {
+                BlocksEvent::Settle.of(sb, self.start.get(), self.blocks.into());
+                Ok(Settled {
+                    flight: self,
+                    fresh,
+                })
+            }
             Err(e) => Err((self, e)),
         }
     }
@@ -391,6 +397,7 @@ pub(super) fn clusters_of(geo: &Geometry, start: FsBlock, blocks: u32) -> (Group
 
 /// Blocks that are in memory only are not needed; they are in flight (`backed`), or not yet.
 fn give_back(sb: &Sb, start: FsBlock, blocks: u32, backed: bool) {
+    BlocksEvent::GiveBack.of(sb, start.get(), blocks.into());
     let geo = &sb.info().geometry;
     if geo.cluster_bits() != 0 {
         shared::give_back(sb, start, blocks);

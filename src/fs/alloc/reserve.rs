@@ -13,7 +13,7 @@
 use super::groups;
 use crate::{
     engine::reserve::{self, Reservation, Shortage},
-    fs::Sb,
+    fs::{trace::PromiseEvent, Sb},
 };
 use kernel::prelude::*;
 
@@ -28,7 +28,10 @@ pub(crate) fn reserve(sb: &Sb, clusters: u64) -> Result<Reservation> {
     // Counted before it is checked: of two who want the last ones, not both get them.
     groups.promised.add(by);
     match info.reserved.check(&info.geometry, groups, 0, false) {
-        Ok(()) => Ok(Reservation::of(clusters)),
+        Ok(()) => {
+            PromiseEvent::Reserve.of(sb, clusters);
+            Ok(Reservation::of(clusters))
+        }
         Err(e) => {
             groups.promised.sub(by);
             Err(e)
@@ -55,6 +58,7 @@ pub(crate) fn release(sb: &Sb, reservation: Reservation) {
     if clusters == 0 {
         return;
     }
+    PromiseEvent::Release.of(sb, clusters);
     if let (Ok(groups), Ok(by)) = (groups(sb), i64::try_from(clusters)) {
         groups.promised.sub(by);
     }
