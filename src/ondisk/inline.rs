@@ -13,6 +13,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::FromBytes;
 
 pub mod edit;
+pub mod file;
 
 /// How many bytes of inline data `i_block` holds.
 pub const HEAD_SIZE: usize = 60;

@@ -174,6 +174,19 @@ impl Spot {
         need <= self.free().saturating_add(self.old_room())
     }
 
+    /// The longest value beside the entries with which the attribute fits, to whole units of 4;
+    /// `None` if it does not fit with an empty one either. `name_len` as for [`fits`](Self::fits).
+    #[inline]
+    pub fn most(&self, name_len: usize) -> Option<usize> {
+        let name = if self.is_new() {
+            entry_len(name_len)
+        } else {
+            0
+        };
+        let room = self.free().saturating_add(self.old_room());
+        Some(room.checked_sub(name)? & !(PAD - 1))
+    }
+
     /// Whether a value of `size` bytes beside the entries leaves `reserve` bytes of the area
     /// below the values, or takes exactly the place of the old one.
     #[inline]
