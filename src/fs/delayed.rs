@@ -68,6 +68,7 @@ impl IomapOps for Write {
         handle::may_write(sb)?;
         let info = inode.data();
         if info.flags().contains(InodeFlags::INLINE_DATA) {
+            // Who writes has contents leave the inode before (`file_inline::to_blocks`).
             return Err(EOPNOTSUPP);
         }
         let bits = sb.info().geometry.block_bits() & 31;

@@ -26,6 +26,7 @@ use crate::{
         features::Incompat,
         inline::{
             edit::{grow, init_head, InlineDirMut, InlinePlace, InlineRoom},
+            file::DATA,
             InlineDir,
         },
         inode::{InodeError, InodeFlags, BASE_SIZE, I_BLOCK_SIZE},
@@ -37,8 +38,6 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// The name of the attribute with the second part, behind `system.`.
-const DATA: &[u8] = b"data";
 /// What an area of attributes takes beside them: the magic number, and the end of the names.
 const OVERHEAD: usize = 8;
 

@@ -124,6 +124,7 @@ fn facts(sb: &Sb, (secs, nanos): (i64, u32)) -> NewFacts {
         crtime: Timestamp { secs, nanos },
         projid: 0,
         root,
+        may_inline: false,
     }
 }
 

@@ -5,7 +5,7 @@
 use super::{
     alloc,
     delayed::Write,
-    fileattr, handle,
+    file_inline, fileattr, handle,
     inode::{number, InodeInfo},
     io::{Read, Report},
     map,
@@ -22,6 +22,7 @@ use crate::{
         idmap::Idmap,
         inode_ops::InodeOps,
         iomap,
+        jbd2::NoHandle,
         open_file::OpenFile,
         setattr::SetAttr,
         stat::{self, KStat},
@@ -85,14 +86,23 @@ impl FileOps for File {
 
     fn may_write(inode: &VfsInode) -> Result {
         handle::may_write(inode.super_block())?;
-        let flags = inode.data().flags();
-        if flags.contains(InodeFlags::IMMUTABLE) {
+        if inode.data().flags().contains(InodeFlags::IMMUTABLE) {
             return Err(EPERM);
         }
-        if flags.contains(InodeFlags::INLINE_DATA) {
-            return Err(EOPNOTSUPP);
-        }
         Ok(())
+    }
+
+    #[inline]
+    fn inline_room(inode: &VfsInode) -> usize {
+        file_inline::room(inode)
+    }
+
+    fn write_inline(inode: &VfsInode, pos: u64, bytes: &[u8]) -> Result<bool> {
+        file_inline::write(inode, pos, bytes)
+    }
+
+    fn leave_inode(inode: &VfsInode) -> Result {
+        file_inline::to_blocks(inode, &mut NoHandle::here()?)
     }
 
     fn skip_to(inode: &VfsInode, pos: u64) -> Result {

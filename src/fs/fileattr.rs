@@ -81,7 +81,7 @@ pub(crate) fn set(_idmap: Idmap<'_>, inode: &VfsInode, wanted: &FileAttr<'_>) ->
             return Err(EOVERFLOW);
         }
     }
-    info.set_flags(flags);
+    info.change_flags(InodeFlags::from_bits(old.bits() ^ flags.bits()), flags);
     inode.set_vfs_flags(super::inode::vfs_flags(flags), SHOWN);
     if let Some(project) = project {
         info.set_projid(project);

@@ -153,6 +153,9 @@ pub(crate) struct InodeInfo {
     pub(super) reached: AtomicU64,
     /// Whether all contents were cut off by somebody who has the file open still.
     pub(super) was_replaced: AtomicBool,
+    /// Whether the contents of a regular file, which has none yet, may come to be in the inode; see
+    /// [`super::file_inline`].
+    pub(super) may_inline: AtomicBool,
     /// See [`super::delayed`]: a block, plus 1; 0 for none. Changed under `data_sem`.
     pub(super) tail: AtomicU32,
     /// The block of the inode table that the slot is in: the key's.
@@ -193,6 +196,8 @@ pub(crate) struct NewFacts {
     pub(crate) projid: u32,
     /// `i_block`.
     pub(crate) root: [u8; I_BLOCK_SIZE],
+    /// Whether its contents may come to be in the inode.
+    pub(crate) may_inline: bool,
 }
 
 impl InodeInfo {
@@ -228,6 +233,7 @@ impl InodeInfo {
             delayed: AtomicI64::new(0),
             reached: AtomicU64::new(0),
             was_replaced: AtomicBool::new(false),
+            may_inline: AtomicBool::new(false),
             tail: AtomicU32::new(0),
             slot_block: 0,
             slot_key <- new_spinlock!(
@@ -268,6 +274,7 @@ impl InodeInfo {
         info.xattr_sem.exclusive().extra_isize = extra_isize;
         *info.crtime = (extra_isize >= CRTIME_END).then_some(new.crtime);
         *info.projid.get_mut() = new.projid;
+        *info.may_inline.get_mut() = new.may_inline;
         *info.slot_block = key.block();
         *info.slot_key.lock() = SlotRight::Own(key);
         Ok(())
@@ -279,7 +286,8 @@ impl InodeInfo {
         MapKind::from_raw(self.map_kind.load(Relaxed))
     }
 
-    /// Says what the root is the root of. i_rwsem and xattr_sem are held for writing.
+    /// Says what the root is the root of. xattr_sem and data_sem are held for writing, and i_rwsem, or of
+    /// a regular file the invalidate lock.
     pub(crate) fn set_map_kind(&self, kind: MapKind) {
         self.map_kind.store(kind.to_raw(), Relaxed);
     }
@@ -290,9 +298,19 @@ impl InodeInfo {
         InodeFlags::from_bits(self.flags.load(Relaxed))
     }
 
-    /// Sets the flags. i_rwsem is held for writing.
+    /// Sets the flags of an inode that is no regular file. i_rwsem is held for writing.
     pub(crate) fn set_flags(&self, flags: InodeFlags) {
         self.flags.store(flags.bits(), Relaxed);
+    }
+
+    /// Makes those flags that are in `mask` what they are in `flags`. i_rwsem is held for writing, but
+    /// for the flags that say where the contents of a regular file are: for these xattr_sem and
+    /// data_sem are, and the invalidate lock.
+    pub(crate) fn change_flags(&self, mask: InodeFlags, flags: InodeFlags) {
+        let (mask, flags) = (mask.bits(), flags.bits());
+        let change = |old: u32| Some((old & !mask) | (flags & mask));
+        // It always has a new value.
+        let _ = self.flags.fetch_update(Relaxed, Relaxed, change);
     }
 
     /// Project id.

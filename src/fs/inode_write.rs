@@ -159,6 +159,20 @@ impl Prepared<'_, '_> {
         self.put(false, IBlock::Keep, Some(places), f)
     }
 
+    /// As [`store`](Self::store), with both locks held, for a change of where the contents are. `f`
+    /// changes the slot before: the attributes in the inode's body, for which xattr_sem is held for
+    /// writing.
+    ///
+    /// Errors: as [`store`](Self::store).
+    pub(crate) fn store_all_with(
+        self,
+        places: &XattrPlaces,
+        root: &Root,
+        f: impl FnOnce(&mut InodeEdit<'_>),
+    ) -> Result {
+        self.put(false, IBlock::Root(&root.block), Some(places), f)
+    }
+
     /// Changes the slot by `f`, and stores mode, change time and version: for a change of the
     /// attributes in the inode's body, for which xattr_sem is held for writing. What else is in memory
     /// is in the slot already, since whoever changes it stores it. (With `lazytime` times may not be;

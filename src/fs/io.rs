@@ -39,7 +39,9 @@ impl IomapOps for Read {
             return Err(EROFS);
         }
         if inode.data().flags().contains(InodeFlags::INLINE_DATA) {
-            return inline_contents(inode, pos, out);
+            if inline_contents(inode, pos, out)? {
+                return Ok(());
+            }
         }
         blocks(inode, pos, request, false, out)?;
         if inode.data().flags().contains(InodeFlags::VERITY) && pos >= verity::metadata_pos(inode) {
@@ -152,27 +154,40 @@ pub(crate) fn run(inode: &VfsInode, pos: u64, len: u64) -> Result<Option<u64>> {
 }
 
 /// The contents of an inline file. iomap copies them into the folio, whose tail it zeroes; they
-/// are in two places on disk (i_block and an attribute), so they are put together here first.
+/// are in two places on disk (i_block and an attribute), so they are put together here first. `false` if
+/// they have left the inode meanwhile.
 #[cold]
-fn inline_contents(inode: &VfsInode, pos: u64, out: &mut Iomap<'_>) -> Result {
+fn inline_contents(inode: &VfsInode, pos: u64, out: &mut Iomap<'_>) -> Result<bool> {
     let size = inode.size();
     if pos >= size {
         out.hole(pos, u64::MAX >> 1);
-        return Ok(());
+        return Ok(true);
     }
-    let contents = read_inline(inode, size)?;
+    let Some(contents) = try_read_inline(inode, size)? else {
+        return Ok(false);
+    };
     out.inline(inode::block_address(inode), contents);
-    Ok(())
+    Ok(true)
 }
 
 /// The `size` bytes of an inline file or symbolic link; what is not stored reads as zeroes.
 ///
 /// Errors: EUCLEAN (reported) when the inode cannot hold that much; EIO, ENOMEM.
 pub(crate) fn read_inline(inode: &VfsInode, size: u64) -> Result<KVec<u8>> {
+    try_read_inline(inode, size)?.ok_or(EUCLEAN)
+}
+
+/// As [`read_inline`]; `None` for a file that is not inline any more.
+fn try_read_inline(inode: &VfsInode, size: u64) -> Result<Option<KVec<u8>>> {
     let sb = inode.super_block();
     // Inline data is bounded by the inode, and that by the block; iomap wants it in one page.
     let len = usize::try_from(size).map_err(|_| EUCLEAN)?;
+    // Whoever has contents leave the inode says so before anybody else can look, or the file grows.
+    let has_left = || !inode.data().flags().contains(InodeFlags::INLINE_DATA);
     if len > sb.block_size().min(kernel::page::PAGE_SIZE) {
+        if has_left() {
+            return Ok(None);
+        }
         return Err(
             Fault::from(Corrupt::from(crate::ondisk::inline::InlineError::TooLarge))
                 .report_inode(inode, "inline data"),
@@ -181,11 +196,14 @@ pub(crate) fn read_inline(inode: &VfsInode, size: u64) -> Result<KVec<u8>> {
     // A folio may be locked: reclaim must not wait for it.
     let _nofs = NoFs::new();
     let mut contents = vec::filled(0u8, len)?;
-    inode::with_inline(inode, |i_block, value| {
+    let read = inode::with_inline(inode, |i_block, value| {
         let data = InlineData::new(i_block, value, size).map_err(Corrupt::from)?;
         data.copy_to(0, &mut contents);
         Ok(())
-    })
-    .map_err(|e: Fault| e.report_inode(inode, "inline data"))?;
-    Ok(contents)
+    });
+    match read {
+        Ok(()) => Ok(Some(contents)),
+        Err(_) if has_left() => Ok(None),
+        Err(e) => Err(e.report_inode(inode, "inline data")),
+    }
 }

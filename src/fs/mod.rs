@@ -19,6 +19,7 @@
 //! - [`dir_change`], [`dir_inline`] directories that are changed, [`namei`], [`rename`] by whom;
 //! - [`fsmap`] what the device is used for;
 //! - [`trace`] what can be watched;
+//! - [`delayed`], [`writeback`], [`completion`] contents that are written, [`file_inline`] into the inode;
 //! - [`io`], [`file`], [`dir`], [`symlink`] the operations.
 
 #![forbid(unsafe_code)]
@@ -41,6 +42,7 @@ mod evict;
 pub(crate) mod export;
 pub(crate) mod fault;
 pub(crate) mod file;
+pub(crate) mod file_inline;
 pub(crate) mod fileattr;
 mod fsmap;
 pub(crate) mod groups;

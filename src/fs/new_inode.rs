@@ -354,6 +354,7 @@ fn facts(
         crtime: now,
         projid: if inherits_project { parent.projid() } else { 0 },
         root,
+        may_inline: file_type == FileType::Regular && geo.has(Incompat::INLINE_DATA),
     }
 }
 

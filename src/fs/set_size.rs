@@ -13,7 +13,8 @@
 //! page cache from blocks that go.
 
 use super::{
-    delayed::Write, handle, inode_write, map, set_size_inline, truncate, Rext4Fs, VfsInode,
+    delayed::Write, file_inline, handle, inode_write, map, set_size_inline, truncate, Rext4Fs,
+    VfsInode,
 };
 use crate::{
     engine::{credits::Op, mapping::MapKind},
@@ -27,8 +28,8 @@ use kernel::prelude::*;
 /// Makes the file `size` bytes long, and changes what else `attr` says. It has been found that this
 /// may be done.
 ///
-/// Errors: EINVAL for anything but a regular file; EFBIG; EOPNOTSUPP for a file whose data is in
-/// its inode and would not fit there any more; EUCLEAN (reported), EIO, ENOMEM, EROFS. If it is
+/// Errors: EINVAL for anything but a regular file; EFBIG; ENOSPC for a file whose data is in its
+/// inode and would not fit there any more; EUCLEAN (reported), EIO, ENOMEM, EROFS. If it is
 /// after the new size has been set, the next mount does the rest.
 pub(crate) fn set_size(attr: &SetAttr<'_, Rext4Fs>, size: u64, outside: &mut NoHandle) -> Result {
     let inode = attr.inode();
@@ -45,8 +46,12 @@ pub(crate) fn set_size(attr: &SetAttr<'_, Rext4Fs>, size: u64, outside: &mut NoH
         inode.wait_for_direct_io(outside);
     }
     let _invalidate = inode.lock_invalidate();
-    if flags.contains(InodeFlags::INLINE_DATA) {
-        return set_size_inline::set_size(attr, size, outside);
+    // For as long as the lock is held it is what it is.
+    if inode.data().flags().contains(InodeFlags::INLINE_DATA) {
+        if set_size_inline::set_size(attr, size, outside)? {
+            return Ok(());
+        }
+        file_inline::to_blocks(inode, outside)?;
     }
     if size > old {
         grow(attr, old, size, outside)

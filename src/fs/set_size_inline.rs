@@ -4,7 +4,8 @@
 //!
 //! Such a file gets shorter in one transaction: what it loses is cleared in the slot, so that it is
 //! not there when the file gets longer again. It can get as long as `i_block` and the value of
-//! `system.data` together; the value stays as long as it is.
+//! `system.data` together, which stays as long as it is; a file that is to get longer gets blocks, as
+//! with C ext4 ([`super::file_inline`]).
 //!
 //! Locking: i_rwsem and the invalidate lock are held for writing; xattr_sem is taken here.
 
@@ -13,7 +14,7 @@ use crate::{
     engine::credits::Op,
     linux::{inode_edit::InodeEdit as _, jbd2::NoHandle, setattr::SetAttr},
     ondisk::{
-        inline::HEAD_SIZE,
+        inline::{file::DATA, HEAD_SIZE},
         inode_edit::InodeEdit,
         xattr::{index, XattrError, XattrRules},
         xattr_edit::{survey_body, OldValue},
@@ -22,16 +23,18 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// The name of the attribute with the second part, behind `system.`.
-const DATA: &[u8] = b"data";
 /// The magic number of the attributes in a slot, from behind which offsets count.
 const MAGIC_LEN: usize = 4;
 
-/// Makes the file `size` bytes long, and changes what else `attr` says.
+/// Makes the file `size` bytes long, and changes what else `attr` says; `false`, and nothing has
+/// changed, if there is no place for so many.
 ///
-/// Errors: EOPNOTSUPP for a file that would not fit the inode any more; EUCLEAN (reported), EIO,
-/// ENOMEM, EROFS.
-pub(super) fn set_size(attr: &SetAttr<'_, Rext4Fs>, size: u64, outside: &mut NoHandle) -> Result {
+/// Errors: EUCLEAN (reported), EIO, ENOMEM, EROFS.
+pub(super) fn set_size(
+    attr: &SetAttr<'_, Rext4Fs>,
+    size: u64,
+    outside: &mut NoHandle,
+) -> Result<bool> {
     let inode = attr.inode();
     let sb = inode.super_block();
     let info = inode.data();
@@ -49,7 +52,8 @@ pub(super) fn set_size(attr: &SetAttr<'_, Rext4Fs>, size: u64, outside: &mut NoH
         let fits = cleared?
             .map_err(|e| Fault::from(Corrupt::from(e)).report_inode(inode, "inline data"))?;
         if !fits {
-            return Err(EOPNOTSUPP);
+            handle.stop()?;
+            return Ok(false);
         }
         let slot = inode_write::prepare(&handle, inode)?;
         if size != old {
@@ -64,7 +68,7 @@ pub(super) fn set_size(attr: &SetAttr<'_, Rext4Fs>, size: u64, outside: &mut NoH
         handle.stop()?;
     }
     inode.truncate_page_cache(outside, size.min(old));
-    Ok(())
+    Ok(true)
 }
 
 /// Clears what is stored behind the first `kept` bytes; `false`, and nothing has changed, if there

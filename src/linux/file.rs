@@ -52,6 +52,16 @@ pub(crate) trait FileOps: 'static {
     }
     /// Whether contents can be changed at all. No lock is held.
     fn may_write(inode: &Inode<Self::Fs>) -> Result;
+    /// More bytes than contents in the inode itself, of a file that has them there or may come to, can be;
+    /// 0 for any other file, which will not have any there either. No lock is needed.
+    fn inline_room(inode: &Inode<Self::Fs>) -> usize;
+    /// Writes `bytes` to the file from byte `pos` on, in the inode and in the page cache; `false`, and
+    /// nothing has changed, if they are not to be there. i_rwsem and the invalidate lock are held for
+    /// writing.
+    fn write_inline(inode: &Inode<Self::Fs>, pos: u64, bytes: &[u8]) -> Result<bool>;
+    /// Has contents leave the inode, so that they can be written as others are. The invalidate lock is
+    /// held for writing.
+    fn leave_inode(inode: &Inode<Self::Fs>) -> Result;
     /// The next write begins at byte `pos`, behind the end of the file: what is in between is going
     /// to be read. i_rwsem is held for writing.
     fn skip_to(inode: &Inode<Self::Fs>, pos: u64) -> Result;

@@ -86,6 +86,15 @@ impl<T: FileOps> Writing<T> {
             if err != 0 {
                 return err as isize;
             }
+            let room = T::inline_room(inode);
+            if room != 0 {
+                match Self::write_inline(iocb, from, inode, room) {
+                    Ok(None) => {}
+                    // CAST: at most what a folio holds.
+                    Ok(Some(written)) => return written as isize,
+                    Err(e) => return e.to_errno() as isize,
+                }
+            }
             if pos as u64 > inode.size() {
                 if (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0 {
                     return EAGAIN.to_errno() as isize;
@@ -109,6 +118,46 @@ impl<T: FileOps> Writing<T> {
                     return written;
                 }
             }
+        }
+    }
+
+    /// The write to a file that has its contents in the inode, or may come to: how much was written; `None`
+    /// if it goes to blocks, and nothing has been written.
+    ///
+    /// # Safety
+    ///
+    /// As `write_locked`.
+    #[cold]
+    unsafe fn write_inline(
+        iocb: *mut bindings::kiocb,
+        from: *mut bindings::iov_iter,
+        inode: &Inode<T::Fs>,
+        room: usize,
+    ) -> Result<Option<usize>> {
+        // SAFETY: by contract. The buffer is as long as what is copied to it at most.
+        unsafe {
+            if (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0 {
+                return Err(EAGAIN);
+            }
+            let (pos, len) = ((*iocb).ki_pos, bindings::iov_iter_count(from));
+            if (pos as u64).saturating_add(len as u64) <= room as u64 {
+                let mut bytes = KVec::from_elem(0u8, len, GFP_KERNEL)?;
+                // Before the lock: the source may be this very file, mapped.
+                let copied = bindings::copy_from_iter(bytes.as_mut_ptr().cast(), len, from);
+                let bytes = bytes.get(..copied).filter(|_| copied != 0).ok_or(EFAULT)?;
+                let lock = inode.lock_invalidate();
+                let written = T::write_inline(inode, pos as u64, bytes);
+                drop(lock);
+                if matches!(written, Ok(true)) {
+                    (*iocb).ki_pos = pos.saturating_add(copied as i64);
+                    return Ok(Some(copied));
+                }
+                bindings::iov_iter_revert(from, copied);
+                written?;
+            }
+            let _lock = inode.lock_invalidate();
+            T::leave_inode(inode)?;
+            Ok(None)
         }
     }
 
@@ -153,7 +202,17 @@ impl<T: FileOps> Writing<T> {
                 bindings::vmf_error(err)
             } else {
                 let lock = &raw mut (*(*raw).i_mapping).invalidate_lock;
-                bindings::down_read(lock);
+                if T::inline_room(inode) == 0 {
+                    bindings::down_read(lock);
+                } else {
+                    bindings::down_write(lock);
+                    if let Err(e) = T::leave_inode(inode) {
+                        bindings::up_write(lock);
+                        bindings::sb_end_pagefault((*raw).i_sb);
+                        return bindings::vmf_error(e.to_errno());
+                    }
+                    bindings::downgrade_write(lock);
+                }
                 let ret = bindings::iomap_page_mkwrite(
                     vmf,
                     &IomapTable::<T::Write>::TABLE,

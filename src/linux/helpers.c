@@ -254,6 +254,33 @@ __rext4_helper size_t rext4_helper_folio_size(const struct folio *folio)
 	return folio_size(folio);
 }
 
+__rext4_helper bool rext4_helper_folio_test_uptodate(const struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
+__rext4_helper struct folio *rext4_helper_filemap_lock_folio(struct address_space *mapping,
+							     pgoff_t index)
+{
+	return filemap_lock_folio(mapping, index);
+}
+
+__rext4_helper void rext4_helper_memcpy_to_folio(struct folio *folio, size_t offset,
+						 const char *from, size_t len)
+{
+	memcpy_to_folio(folio, offset, from, len);
+}
+
+__rext4_helper void rext4_helper_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+__rext4_helper size_t rext4_helper_copy_from_iter(void *addr, size_t bytes, struct iov_iter *i)
+{
+	return copy_from_iter(addr, bytes, i);
+}
+
 __rext4_helper void rext4_helper_bio_first_folio(struct folio_iter *fi, struct bio *bio, int i)
 {
 	bio_first_folio(fi, bio, i);

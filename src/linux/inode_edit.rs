@@ -488,7 +488,7 @@ impl<F: FileSystem> Inode<F> {
     }
 
     /// Tells lockdep, which does not see folio locks, what waiting for one may wait for.
-    fn waits_for_folios(&self, _outside: &NoHandle) {
+    pub(super) fn waits_for_folios(&self, _outside: &NoHandle) {
         if let Some(journal) = self.super_block().journal() {
             journal.might_wait_for_commit();
         }

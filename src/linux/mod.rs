@@ -48,6 +48,7 @@ pub(crate) mod mbcache;
 pub(crate) mod namei_ops;
 pub(crate) mod nofs;
 pub(crate) mod open_file;
+pub(crate) mod page_cache;
 pub(crate) mod panic;
 pub(crate) mod percpu;
 pub(crate) mod proc;
