@@ -45,7 +45,14 @@ while read -r name mkfs; do
 	make_fs /dev/ram0 64M $mkfs </dev/null
 	mount -w -t "$FSTYPE" /dev/ram0 "$MNT" || { not_ok "$name" "does not mount"; continue; }
 	seed=$((SEED * 1000 + number))
-	if /share/fsx/fsx -f "$WORK/fsx.toml" -N "$ops" -S $seed "$MNT/file" >"$WORK/out" 2>&1 </dev/null; then
+	config=$WORK/fsx.toml
+	if [[ $name = inline* ]]; then
+		# A file that stays in its inode, or leaves it sooner or later.
+		config=$WORK/$name.toml
+		sed 's/^flen .*/flen = 850/; s/^max .*/max = 300/' "$WORK/fsx.toml" >"$config"
+		[ "$name" = inline-out ] || sed -i 's/^mapwrite .*/mapwrite = 0/' "$config"
+	fi
+	if /share/fsx/fsx -f "$config" -N "$ops" -S $seed "$MNT/file" >"$WORK/out" 2>&1 </dev/null; then
 		ok "$name, $ops operations, seed $seed"
 	else
 		not_ok "$name, $ops operations, seed $seed" "$(tail -n 1 "$WORK/out")"
@@ -62,5 +69,7 @@ ext2 -t ext2 -b 4096
 bigalloc -t ext4 -b 4096 -O bigalloc -C 65536
 bigalloc-1k -t ext4 -b 1024 -O bigalloc -C 8192
 nojournal -t ext4 -b 4096 -O ^has_journal
+inline -t ext4 -b 4096 -I 1024 -O inline_data
+inline-out -t ext4 -b 1024 -I 1024 -O inline_data
 LIST
 finish
