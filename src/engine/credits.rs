@@ -149,6 +149,13 @@ pub enum Op {
     Allocate(Map, u32),
     /// This many calls of an editor's `convert`, each of which changes one extent.
     Convert(Map, u32),
+    /// A file gets an extent tree of `runs` extents in place of its tables, which are freed.
+    Migrate {
+        /// Extents that are put into an empty tree, in the order of the file.
+        runs: u32,
+        /// Tables of the indirect map.
+        tables: u32,
+    },
 }
 
 /// Levels of a directory's index, the root included.
@@ -239,6 +246,18 @@ fn map_changes(map: Map, runs: u32) -> Needs {
         allocated: one.allocated.saturating_add(allocated),
         ..NONE
     }
+}
+
+/// The most blocks that an extent tree of `runs` extents takes that have been put into it in order, what
+/// the last of them has allocated and not used included.
+///
+/// A node that runs over at its end hands on what it has no room for, so nodes of all levels are more than
+/// half full but for the last of each level; and above them there are fewer than as many again.
+pub const fn migration_blocks(runs: u32) -> u32 {
+    let nodes = runs.div_ceil(EXTENTS_PER_NODE_MIN / 2);
+    nodes
+        .saturating_add(nodes)
+        .saturating_add(2 * MAX_DEPTH as u32)
 }
 
 const fn depth_of(depth: u16) -> u16 {
@@ -387,6 +406,16 @@ impl Shape {
             }
             Op::Convert(map, runs) => {
                 join(&[change(INODE), self.building(&map_changes(map, runs), 0)])
+            }
+            // All blocks of the tree are new; and they are what is freed if it cannot be finished.
+            Op::Migrate { runs, tables } => {
+                let needs = Needs {
+                    changed: 0,
+                    allocated: migration_blocks(runs),
+                    freed: tables,
+                    dropped: tables,
+                };
+                join(&[change(INODE), self.freeing(&needs, Was::Data)])
             }
         };
         Credits {

@@ -15,13 +15,22 @@ use crate::ondisk::bounds::BlockBounds;
 use crate::ondisk::indirect::{
     verify_block, IndirectError, Path, PointerBits, SlotRun, Table, ROOT_SIZE,
 };
-use crate::ondisk::{Corrupt, FileBlock};
+use crate::ondisk::{Corrupt, FileBlock, FsBlock};
 
 /// An inode's block map: the 15 pointers of `i_block` and what is needed to check the rest.
 pub struct IndirectMap<'a, B> {
     root: &'a [u8; ROOT_SIZE],
     bits: PointerBits,
     bounds: &'a B,
+}
+
+/// A part of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Blocks with data.
+    Data(Mapping),
+    /// A block with pointers.
+    Table(FsBlock),
 }
 
 /// The last table on the way to a block.
@@ -91,6 +100,51 @@ impl<'a, B: BlockBounds> IndirectMap<'a, B> {
         };
         let found = self.descend(source, path)?;
         Ok(self.each(&found, at, &mut visit).map_err(Corrupt::from)?)
+    }
+
+    /// Visits all of the map in the order of the file: runs of data, which need not be as long as they
+    /// could be, and the tables, each before what it leads to.
+    ///
+    /// May sleep in `source`. Errors: from `source` and `visit`, or [`Corrupt::Indirect`].
+    pub fn for_each<S, F>(&self, source: &S, visit: &mut F) -> Result<(), S::Error>
+    where
+        S: BlockSource,
+        F: FnMut(Part) -> Result<(), S::Error>,
+    {
+        let root = Table::root(self.root, self.bits).map_err(Corrupt::from)?;
+        self.each_below(source, &root, None, visit)
+    }
+
+    /// The same for a table that has `below` further levels of tables under it, or for the root.
+    fn each_below<S, F>(
+        &self,
+        source: &S,
+        table: &Table<'_>,
+        below: Option<u32>,
+        visit: &mut F,
+    ) -> Result<(), S::Error>
+    where
+        S: BlockSource,
+        F: FnMut(Part) -> Result<(), S::Error>,
+    {
+        for run in table.runs().filter(|run| run.start != 0) {
+            let mapping = self.mapping(&run).map_err(Corrupt::from)?;
+            visit(Part::Data(mapping))?;
+        }
+        for slot in (0..table.len()).filter(|slot| !table.is_data(*slot)) {
+            let next = table.pointer(slot, self.bounds).map_err(Corrupt::from)?;
+            let (Some(next), Some(path)) = (next, self.bits.path(table.slot_start(slot))) else {
+                continue;
+            };
+            // One level less with each turn, so that even a map in circles has an end.
+            let below = below.unwrap_or(path.levels()).checked_sub(1);
+            let below = below.ok_or(Corrupt::from(IndirectError::BadPointer))?;
+            let block = source.read(next, |bytes| verify_block(bytes, self.bounds))?;
+            visit(Part::Table(next))?;
+            let child = path.table(&block, below).map_err(Corrupt::from)?;
+            self.each_below(source, &child, Some(below), visit)?;
+        }
+        Ok(())
     }
 
     #[inline]

@@ -54,6 +54,8 @@ pub(crate) const EXT4_IOC_SETFSUUID: u32 = _IOW::<[u32; 2]>(b'f' as u32, 44);
 pub(crate) const FITRIM: u32 = _IOWR::<[u64; 3]>(b'X' as u32, 121);
 /// What blocks are used for; the argument is a `struct fsmap_head` with room for records behind it.
 pub(crate) const FS_IOC_GETFSMAP: u32 = _IOWR::<[u64; 24]>(b'X' as u32, 59);
+/// Gives a file an extent tree.
+pub(crate) const EXT4_IOC_MIGRATE: u32 = _IO(b'f' as u32, 9);
 /// Has the blocks of all of a file's data allocated.
 pub(crate) const EXT4_IOC_ALLOC_DA_BLKS: u32 = _IO(b'f' as u32, 12);
 /// Shuts the file system down; the argument is a 32-bit number that says how.
