@@ -247,7 +247,11 @@ fn mark_tail(inode: &VfsInode, m: &Mapping, end: u64, cookie: u64) -> bool {
 /// out: if there is no memory, it waits for some. What it needs is a node of a tree.
 pub(super) fn certainly(info: &InodeInfo, change: impl Fn() -> Result) {
     info.seq.write(|| {
-        while change().is_err() {
+        while let Err(e) = change() {
+            if kernel::warn_on!(e != ENOMEM) {
+                // Not a range: a mistake of ours, which waiting does not mend.
+                break;
+            }
             let _ = sched::relax();
         }
     });

@@ -192,7 +192,7 @@ impl<S: RangeStore> ExtentMap<'_, S> {
     /// Notes that the blocks of `from..to` that [`set_tail`](Self::set_tail) has marked are on disk
     /// as they are. Writer. Errors: the store's; the map then knows some of it.
     pub fn settle_tails(&self, from: FileBlock, to: FileBlock) -> Result<(), S::Error> {
-        let Some(last) = to.get().checked_sub(1) else {
+        let Some(last) = to.get().checked_sub(1).filter(|last| *last >= from.get()) else {
             return Ok(());
         };
         let mut at = from.get();
@@ -300,6 +300,7 @@ mod tests {
         }
 
         fn store(&self, range: Range) -> Result<(), ()> {
+            assert!(range.first <= range.last, "the maple tree refuses that");
             self.cut(range.first, range.last);
             let mut map = self.0.borrow_mut();
             map.insert(range.first, (range.last, range.value.raw()));
@@ -345,7 +346,8 @@ mod tests {
             for _ in 0..300 {
                 let first = random(BLOCKS);
                 let most = 1 + random(20);
-                let len = 1 + random((BLOCKS - first).min(most));
+                // Also none at all.
+                let len = random((BLOCKS - first).min(most) + 1);
                 let (from, to) = (FileBlock::new(first), FileBlock::new(first + len));
                 let span = first as usize..(first + len) as usize;
                 match random(10) {
@@ -404,6 +406,25 @@ mod tests {
                 ask(&cache, &model, random(BLOCKS), random(BLOCKS));
             }
         }
+    }
+
+    /// Two tails side by side are one range; settling nothing inside of it changes nothing.
+    #[test]
+    fn nothing_to_settle() {
+        let (inline, store) = (InlineMap::new(), Tree::default());
+        let cache = ExtentMap::new(&inline, &store);
+        for lblk in [0, 10, 20, 30].map(FileBlock::new) {
+            let kind = MapKind::Written(at_disk(lblk.get()));
+            cache.set(&Mapping { lblk, len: 5, kind }).unwrap();
+        }
+        let tails = [11, 12].map(FileBlock::new);
+        for tail in tails {
+            cache.set_tail(tail).unwrap();
+        }
+        cache.settle_tails(tails[1], tails[1]).unwrap();
+        assert_eq!(cache.first_tail(tails[1]), Some(tails[1]));
+        cache.settle_tails(tails[0], tails[1]).unwrap();
+        assert_eq!(cache.first_tail(FileBlock::ZERO), Some(tails[1]));
     }
 
     fn ask(cache: &ExtentMap<'_, Tree>, model: &[Model], a: u32, b: u32) {
