@@ -17,7 +17,8 @@
 #     CASE:   names of scripts in it, without .sh; default all
 #
 # Without --only all stages run; with --kernel debug only kunit and guest do. SEED, CORPUS (a folder of
-# images), MATRIX and LONG (=1: cases that can take long do) reach the cases. Logs stay in the cache, the last run's in log/test. REXT4_TEST_GUESTS is how many
+# images), MATRIX and LONG (=1: cases that can take long do) reach the cases. Of cases that are long a part is
+# run, another one with each commit; SLICE=all runs them whole, SLICE=N a certain part. Logs stay in the cache, the last run's in log/test. REXT4_TEST_GUESTS is how many
 # guests run at once (default: as many as processors, if the memory suffices).
 
 # shellcheck source=qemu/lib.sh
@@ -259,18 +260,23 @@ stage_killed() {
 	fi
 }
 
-# Expands a script that says `# shards: N` into its parts.
+# Expands a script that says `# shards: N` into its parts: all of them, or if it says `# slice: K` as many as that,
+# others with each commit (or SLICE=N), so that the whole is run over time. SLICE=all runs all.
 case_names() {
-	local script name shards i
+	local script name shards slice first i
+	first=${SLICE:-$(git -C "$PROJECT" rev-list --count HEAD 2>/dev/null || echo 0)}
 	for script in "$PROJECT/$folder"/*.sh; do
 		name=$(basename "$script" .sh)
 		[ "$name" != lib ] || continue
 		[ ${#cases[@]} -eq 0 ] || [[ " ${cases[*]} " = *" $name "* ]] || continue
 		shards=$(sed -n '1,40s/^# shards: *\([0-9]*\)$/\1/p' "$script")
+		slice=$(sed -n '1,40s/^# slice: *\([0-9]*\)$/\1/p' "$script")
 		if [ -z "$shards" ]; then
 			echo "$name"
-		else
+		elif [ -z "$slice" ] || [ "$first" = all ]; then
 			for ((i = 0; i < shards; i++)); do echo "$name@$i-$shards"; done
+		else
+			for ((i = 0; i < slice; i++)); do echo "$name@$(((first * slice + i) % shards))-$shards"; done
 		fi
 	done
 }
