@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changing an extent tree: mapping blocks, marking them written or unwritten, unmapping them.
+//! Changing an extent tree: mapping blocks, marking them written or unwritten, unmapping them, moving
+//! them to another place in the file.
 //!
 //! Every change comes down to one primitive on one leaf: some neighbouring entries are replaced
 //! by up to three others (`prepare`). What follows from it for the nodes above (a leaf that
 //! runs over is split, which adds an index to its parent, and so on up to the root; a leaf's new
 //! first key goes into the parent's index) is derived there and nowhere else, so that an insert,
 //! a conversion and a hole punched into an extent share all code that can damage a tree. Removal
-//! of whole entries, which can empty nodes, is the one other case (`remove`).
+//! of whole entries, which can empty nodes, is one other case (`remove`); moving entries, which
+//! changes keys only, the other (`shift`).
 //!
 //! Invariants of the trees that are left behind, all of which readers rely on:
 //! - a node's first entry has the key of the index that points to the node. (C ext4 and e2fsck
@@ -36,8 +38,10 @@ mod insert;
 mod path;
 mod prepare;
 mod remove;
+mod shift;
 
 pub use insert::Inserted;
+pub use shift::Shift;
 
 use super::change::{Blocks, Transaction};
 use crate::ondisk::bounds::BlockBounds;

@@ -18,5 +18,7 @@ mod images;
 mod indirect;
 #[path = "map_edit/shapes.rs"]
 mod shapes;
+#[path = "map_edit/shift.rs"]
+mod shift;
 #[path = "map_edit/store.rs"]
 mod store;

@@ -179,9 +179,9 @@ fn fits(shape: Shape, growth: usize) -> bool {
 
 /// What has to be done in the node above.
 #[derive(Default)]
-struct Above {
+pub(super) struct Above {
     /// The new key of the entry that was followed.
-    key: Option<FileBlock>,
+    pub key: Option<FileBlock>,
     /// An index to come behind it.
     index: Option<Entry>,
 }
@@ -228,7 +228,7 @@ impl<T: Transaction, B: Blocks> Prepared<'_, T, B> {
     }
 
     /// Hands requests from node `n` upwards.
-    fn ascend(&mut self, root: &mut Root, path: &mut Path<T>, n: usize, above: Above) {
+    pub fn ascend(&mut self, root: &mut Root, path: &mut Path<T>, n: usize, above: Above) {
         let (mut above, mut n) = (above, n);
         while above.key.is_some() || above.index.is_some() {
             let Some(slot) = path.level(n).map(Level::slot) else {

@@ -252,6 +252,20 @@ impl<'a> NodeMut<'a> {
         }
     }
 
+    /// Changes the key of every entry from `slot` on to what `f` makes of it, where it makes anything of
+    /// it. Of an extent that is its first logical block, so that it comes to lie elsewhere in the file.
+    pub fn move_keys(&mut self, slot: usize, f: impl Fn(FileBlock) -> Option<FileBlock>) {
+        let count = self.count();
+        for entry in self.slots.iter_mut().take(count).skip(slot) {
+            let Some(place) = entry.first_chunk_mut() else {
+                continue;
+            };
+            if let Some(key) = f(FileBlock::new(u32::from_le_bytes(*place))) {
+                *place = key.get().to_le_bytes();
+            }
+        }
+    }
+
     /// Replaces `remove` entries from `at` on by `new`.
     #[inline]
     pub fn splice(&mut self, at: usize, remove: usize, new: &[Entry]) {

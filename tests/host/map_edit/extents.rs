@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use rext4::engine::extent_edit::{
     change_needs, least_budget, remove_needs, truncate_needs, ExtentEditor, Inserted, Progress,
+    Shift,
 };
 use rext4::engine::extent_walk::ExtentTree;
 use rext4::engine::mapping::{MapKind, Mapping};
@@ -30,6 +31,9 @@ pub enum Op {
     Insert(u32, u32, u64, bool),
     Convert(u32, u32, bool),
     Remove(u32, u32, u32),
+    Split(u32),
+    /// What is mapped from the first block on, from where on (or up to where) it has not been moved.
+    Shift(u32, u32, Shift),
 }
 
 /// A tree, the blocks that it stands in, and what it should say.
@@ -126,6 +130,28 @@ impl File {
                 }
                 Ok((end < to).then_some(Op::Convert(end, to, unwritten)))
             }
+            Op::Split(at) => {
+                editor.split(&mut self.root, FileBlock::new(at))?;
+                Ok(None)
+            }
+            Op::Shift(from, at, shift) => {
+                let place = FileBlock::new(at);
+                let got = editor.shift(&mut self.root, FileBlock::new(from), place, shift)?;
+                let (next, moved) = match (got, shift) {
+                    (Progress::Done, Shift::Back(_)) => (None, at.max(from)..u32::MAX),
+                    (Progress::Done, Shift::Forth(_)) => (None, from..at),
+                    (Progress::More(to), Shift::Back(_)) => (Some(to), at.max(from)..to.get()),
+                    (Progress::More(to), Shift::Forth(_)) => (Some(to), to.get()..at),
+                };
+                let keys: Vec<u32> = self.model.range(moved).map(|(at, _)| *at).collect();
+                let blocks: Vec<_> = keys.iter().map(|at| self.model.remove(at)).collect();
+                for (at, block) in keys.iter().zip(blocks) {
+                    let to = shift.of(FileBlock::new(*at)).expect("inside of a file");
+                    let old = self.model.insert(to.get(), block.expect("was there"));
+                    assert_eq!(old, None);
+                }
+                Ok(next.map(|next| Op::Shift(from, next.get(), shift)))
+            }
             Op::Remove(from, to, budget) => {
                 let got = editor.remove(
                     &mut self.root,
@@ -178,6 +204,9 @@ impl File {
             _ => change_needs(depth),
         };
         assert!(counts.dirtied <= needs.changed, "{op:?} {depth} {counts:?}");
+        if let Op::Shift(..) = op {
+            assert_eq!((counts.created, counts.freed), (0, 0));
+        }
         assert!(
             counts.created <= needs.allocated,
             "{op:?} {depth} {counts:?}"
