@@ -12,6 +12,7 @@
 #include <linux/crc16.h>
 #include <linux/crc32.h>
 #include <linux/exportfs.h>
+#include <linux/falloc.h>
 #include <linux/fiemap.h>
 #include <linux/filelock.h>
 #include <linux/fileattr.h>
@@ -66,8 +67,16 @@ const fmode_t REXT4_CONST_FMODE_64BITHASH = FMODE_64BITHASH;
 const fmode_t REXT4_CONST_FMODE_WRITE = FMODE_WRITE;
 const fmode_t REXT4_CONST_FMODE_NOWAIT = FMODE_NOWAIT;
 const fmode_t REXT4_CONST_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
+const int REXT4_CONST_FALLOC_FL_KEEP_SIZE = FALLOC_FL_KEEP_SIZE;
+const int REXT4_CONST_FALLOC_FL_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE;
+const int REXT4_CONST_FALLOC_FL_COLLAPSE_RANGE = FALLOC_FL_COLLAPSE_RANGE;
+const int REXT4_CONST_FALLOC_FL_ZERO_RANGE = FALLOC_FL_ZERO_RANGE;
+const int REXT4_CONST_FALLOC_FL_INSERT_RANGE = FALLOC_FL_INSERT_RANGE;
+const int REXT4_CONST_FALLOC_FL_WRITE_ZEROES = FALLOC_FL_WRITE_ZEROES;
+const unsigned int REXT4_CONST_O_DSYNC = O_DSYNC;
 const int REXT4_CONST_IOCB_NOWAIT = IOCB_NOWAIT;
 const int REXT4_CONST_IOCB_DIRECT = IOCB_DIRECT;
+const int REXT4_CONST_IOCB_APPEND = IOCB_APPEND;
 const unsigned int REXT4_CONST_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
 const unsigned int REXT4_CONST_HZ = HZ;
 const unsigned int REXT4_CONST_SB_I_VERSION = SB_I_VERSION;

@@ -28,7 +28,7 @@ mod window;
 pub(crate) use freed::{discard_step, release_all, Discards, Last as LastFreed};
 pub(crate) use inodes::{distrust_inode, free_inode, is_inode_used, take_inode};
 #[allow(unused_imports, reason = "kunit/places uses all of it")]
-pub(crate) use place::{InFlight, Lack, Place, Settled, Wanted};
+pub(crate) use place::{split_io, InFlight, Lack, Place, Settled, Wanted};
 #[allow(unused_imports, reason = "for contents of files, which are to come")]
 pub(crate) use reserve::{release, reserve, reserve_some, shortage};
 pub(crate) use shared::Shared;

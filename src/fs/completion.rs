@@ -59,6 +59,8 @@ struct Write {
     from: FileBlock,
     to: FileBlock,
     start: FsBlock,
+    /// A direct write: nothing in the cache says that it is in flight.
+    direct: bool,
 }
 
 impl Write {
@@ -70,6 +72,7 @@ impl Write {
             from,
             to: block(ended.start().saturating_add(ended.len())).max(from),
             start: FsBlock::new(ended.address() >> bits),
+            direct: ended.is_direct(),
         }
     }
 
@@ -161,29 +164,36 @@ fn apply(handle: &mut Handle<'_>, inode: &VfsInode, ended: &Ended<'_>) -> Result
     if !fills && !ended.is_unwritten() {
         return Ok(());
     }
-    let (mut at, mut turns) = (write.from, 0u32);
-    while at < write.to {
-        let step = if fills {
-            fill(handle, inode, &write, at, ended.end())
+    let applied = take_steps(inode, &write, |at| {
+        if fills {
+            fill(handle, inode, &write, at, Some(ended.end()))
         } else {
             convert(handle, inode, &write, at)
-        };
-        let failed = match step {
-            Ok(next) if next > at => {
-                (at, turns) = (next, 0);
-                continue;
-            }
-            Ok(_) if turns < MAX_TURNS => {
-                turns = turns.saturating_add(1);
-                continue;
-            }
-            Ok(_) => EUCLEAN,
-            Err(e) => e.report_inode(inode, "block map"),
-        };
+        }
+    });
+    applied.map_err(|(at, e)| {
         if fills {
             abandon(inode, &write, at);
         }
-        return Err(failed);
+        e
+    })
+}
+
+/// Goes through the blocks of `write` by `step`, which says how far it has come. An error comes with
+/// the block at which there was one.
+fn take_steps(
+    inode: &VfsInode,
+    write: &Write,
+    mut step: impl FnMut(FileBlock) -> Result<FileBlock, Fault>,
+) -> Result<(), (FileBlock, Error)> {
+    let (mut at, mut turns) = (write.from, 0u32);
+    while at < write.to {
+        match step(at) {
+            Ok(next) if next > at => (at, turns) = (next, 0),
+            Ok(_) if turns < MAX_TURNS => turns = turns.saturating_add(1),
+            Ok(_) => return Err((at, EUCLEAN)),
+            Err(e) => return Err((at, e.report_inode(inode, "block map"))),
+        }
     }
     Ok(())
 }
@@ -193,7 +203,7 @@ fn apply(handle: &mut Handle<'_>, inode: &VfsInode, ended: &Ended<'_>) -> Result
 fn abandon(inode: &VfsInode, write: &Write, at: FileBlock) {
     let sb = inode.super_block();
     let info = inode.data();
-    {
+    if !write.direct {
         let _lock = info.data_sem.write();
         let cache = info.extent_map();
         let delayed = Delayed::look(inode, &cache, at, write.to);
@@ -210,19 +220,63 @@ fn is_deeper(root: &Root, shape: Map) -> bool {
     matches!(shape, Map::Extents { depth } if map_change::depth(root) > depth)
 }
 
+/// Maps blocks that are in flight, a run from `start` on, at `at` in the file as unwritten: in a
+/// transaction of their own. Those that cannot be have been given back.
+///
+/// i_rwsem and the invalidate lock are held for writing, and none of them is delayed.
+///
+/// Errors: EIO, ENOMEM, EUCLEAN (reported), EROFS.
+pub(super) fn map_unwritten(
+    inode: &VfsInode,
+    at: FileBlock,
+    blocks: u32,
+    start: FsBlock,
+    outside: &mut NoHandle,
+) -> Result {
+    let write = Write {
+        from: at,
+        to: at.saturating_add(blocks),
+        start,
+        direct: true,
+    };
+    let first = Op::Allocate(map_change::shape(inode), 1);
+    let mut handle = match handle::begin(inode.super_block(), outside, first) {
+        Ok(handle) => handle,
+        Err(e) => {
+            abandon(inode, &write, at);
+            return Err(e);
+        }
+    };
+    if inode.is_sync() {
+        handle.sync();
+    }
+    let mapped = take_steps(inode, &write, |at| {
+        fill(&mut handle, inode, &write, at, None)
+    });
+    let mapped = mapped.map_err(|(at, e)| {
+        abandon(inode, &write, at);
+        e
+    });
+    mapped.and(handle.stop())
+}
+
 /// Maps blocks of `write` from `at` on, one run: where the next begins. `end` is the byte of the file
-/// at which the write ended.
+/// at which the write ended; if nothing has been written, the blocks are mapped as unwritten.
 fn fill(
     handle: &mut Handle<'_>,
     inode: &VfsInode,
     write: &Write,
     at: FileBlock,
-    end: u64,
+    end: Option<u64>,
 ) -> Result<FileBlock, Fault> {
     let sb = inode.super_block();
     let info = inode.data();
     let shape = map_change::shape(inode);
-    room(handle, inode, Op::Allocate(shape, 1))?;
+    if end.is_some() {
+        room(handle, inode, Op::Allocate(shape, 1))?;
+    } else {
+        handle::make_room(sb, handle, Op::Allocate(shape, 1))?;
+    }
     let slot = inode_write::prepare(handle, inode)?;
     let mut root = info.data_sem.write();
     if is_deeper(&root, shape) {
@@ -234,6 +288,10 @@ fn fill(
     // The part of it that is in one group.
     let flight = InFlight::of_io(sb, write.at(at), at.distance_to(write.to)).next();
     let flight = flight.ok_or(EUCLEAN)?;
+    if let (mapping::MapKind::Unwritten(_), Some(_)) = (part.kind, end) {
+        // Nobody sets space aside where data is in flight: what was written would be lost.
+        return Err(EIO.into());
+    }
     if part.kind != mapping::MapKind::Hole {
         let to = part.end();
         let delayed = Delayed::look(inode, &cache, at, to);
@@ -249,7 +307,7 @@ fn fill(
     }
     let most = match info.map_kind() {
         MapKind::Indirect => sb.info().pointer_bits.in_table(at),
-        _ => max_len(false),
+        _ => max_len(end.is_none()),
     };
     let (flight, rest) = flight.split(sb, part.len.min(most));
     rest.map(InFlight::into_io);
@@ -261,13 +319,17 @@ fn fill(
             return Err(e.into());
         }
     };
+    let start = settled.start();
     let new = Mapping {
         lblk: at,
         len: settled.blocks(),
-        kind: mapping::MapKind::Written(settled.start()),
+        kind: match end {
+            Some(_) => mapping::MapKind::Written(start),
+            None => mapping::MapKind::Unwritten(start),
+        },
     };
     let allocation = Allocation::of_promised(inode, handle);
-    let inserted = insert(handle, inode, &mut root, &allocation, &new, settled.start());
+    let inserted = insert(handle, inode, &mut root, &allocation, &new, start);
     if let Err(e) = inserted {
         if let Ok(flight) = settled.undo(sb, handle) {
             let _ = flight.into_io();
@@ -278,7 +340,7 @@ fn fill(
     account(inode, &allocation);
     settled.mapped(sb);
     trace::mapping(RangeEvent::MapComplete, inode, &new);
-    remember(inode, &new, end);
+    remember(inode, &new, end.unwrap_or(0));
     let stored = slot.store_mapped(&root);
     inode_write::note_change(handle, inode, true);
     stored?;
@@ -300,6 +362,7 @@ fn remember(inode: &VfsInode, new: &Mapping, end: u64) {
     trace::mapping(RangeEvent::CacheInsert, inode, new);
     if news.is_some() {
         info.set_tail(news);
+        info.tail_end.fetch_max(end, Relaxed);
     }
     alloc::release(inode.super_block(), delayed.gone(inode, &cache));
 }
@@ -332,7 +395,7 @@ fn insert(
                 first: new.lblk,
                 len: new.len,
                 start,
-                unwritten: false,
+                unwritten: matches!(new.kind, mapping::MapKind::Unwritten(_)),
             };
             ExtentEditor::new(&tx, allocation, &bounds, info.csum_seed, sb.block_size())
                 .insert(&mut root.block, &extent)?
@@ -405,20 +468,29 @@ fn raise(handle: &mut Handle<'_>, inode: &VfsInode, batch: &Batch<'_>) -> Result
         well.map(|ended| ended.end())
     };
     let reached = ends().fold(info.reached.load(Relaxed), u64::max);
-    if info.disksize() >= reached.min(inode.size()) {
+    // A direct write makes the file longer when all of it has ended, and until then nobody else does: what
+    // has been mapped is not to lie behind the end on disk.
+    let direct = || {
+        let well = batch.iter().filter(|ended| ended.result().is_ok());
+        well.filter(Ended::is_direct).map(|ended| ended.end())
+    };
+    let size = || direct().fold(inode.size(), u64::max);
+    if info.disksize() >= reached.min(size()) {
         return Ok(());
     }
     room(handle, inode, Op::UpdateInode)?;
     let slot = inode_write::prepare(handle, inode)?;
     let root = info.data_sem.write();
     info.reached.store(reached, Relaxed);
-    let (old, mut new) = (info.disksize(), reached.min(inode.size()));
+    let (old, mut new) = (info.disksize(), reached.min(size()));
     let bits = sb.info().geometry.block_bits() & 31;
     let first = FileBlock::new(u32::try_from(old >> bits).unwrap_or(u32::MAX));
     if let Some(tail) = info.extent_map().first_tail(first) {
         // What is on disk of that block all the same.
-        let here = ends().filter(|end| last_part(inode, *end) == Some(tail));
-        new = new.min(here.fold(u64::from(tail.get()) << bits, u64::max));
+        let end = info.tail_end.load(Relaxed);
+        let here = last_part(inode, end) == Some(tail);
+        let start = u64::from(tail.get()) << bits;
+        new = new.min(if here { end } else { start });
     }
     if new <= old {
         return Ok(());
@@ -447,7 +519,10 @@ fn settle_tails(inode: &VfsInode, ended: &Ended<'_>) {
     let _lock = info.data_sem.write();
     // In its last block there may be more by now.
     let to = match last_part(inode, ended.end()) {
-        Some(last) if ended.result().is_ok() => write.to.min(last),
+        Some(last) if ended.result().is_ok() => {
+            info.tail_end.fetch_max(ended.end(), Relaxed);
+            write.to.min(last)
+        }
         _ => write.to,
     };
     let cache = info.extent_map();

@@ -350,6 +350,15 @@ impl InodeInfo {
         self.tail.load(Relaxed).checked_sub(1).map(FileBlock::new)
     }
 
+    /// The contents of `from..to` go, or are moved: nothing that was noted of a block there holds any more.
+    /// `data_sem` is held for writing.
+    pub(super) fn forget_tail(&self, from: FileBlock, to: FileBlock) {
+        if self.tail().is_some_and(|tail| from <= tail && tail < to) {
+            self.set_tail(None);
+        }
+        self.tail_end.store(0, Relaxed);
+    }
+
     /// Notes it; `data_sem` is held for writing.
     pub(super) fn set_tail(&self, at: Option<FileBlock>) {
         let value = at.map_or(0, |at| at.get().saturating_add(1));

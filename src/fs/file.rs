@@ -5,6 +5,7 @@
 use super::{
     alloc,
     delayed::Write,
+    direct::Direct,
     file_inline, fileattr, handle,
     inode::{number, InodeInfo},
     io::{Read, Report},
@@ -16,6 +17,7 @@ use crate::{
     linux::{
         acl::{Acl, AclKind, PosixAcl},
         dentry::Dentry,
+        fallocate::Fallocate,
         fiemap::FiemapInfo,
         file::{FileOps, Fsync, UserArg},
         fileattr::FileAttr,
@@ -42,6 +44,7 @@ impl FileOps for File {
     type Read = Read;
     type Report = Report;
     type Write = Write;
+    type DirectWrite = Direct;
 
     fn has_verity(inode: &VfsInode) -> bool {
         let geo = &inode.super_block().info().geometry;
@@ -115,6 +118,10 @@ impl FileOps for File {
 
     fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<isize> {
         super::ioctl::ioctl(file, cmd, arg)
+    }
+
+    fn fallocate(file: &OpenFile<Rext4Fs>, what: Fallocate) -> Result {
+        super::fallocate::fallocate(file, what)
     }
 
     fn fsync(file: &OpenFile<Rext4Fs>, what: Fsync) -> Result {

@@ -13,8 +13,10 @@
 //! page cache from blocks that go.
 
 use super::{
-    delayed::Write, file_inline, handle, inode_write, map, set_size_inline, truncate, Rext4Fs,
-    VfsInode,
+    delayed::{certainly, Write},
+    file_inline, handle,
+    inode_write::{self, Prepared},
+    map, set_size_inline, truncate, Rext4Fs, VfsInode,
 };
 use crate::{
     engine::{credits::Op, mapping::MapKind},
@@ -62,15 +64,103 @@ pub(crate) fn set_size(attr: &SetAttr<'_, Rext4Fs>, size: u64, outside: &mut NoH
 
 fn grow(attr: &SetAttr<'_, Rext4Fs>, old: u64, size: u64, outside: &mut NoHandle) -> Result {
     let inode = attr.inode();
+    uncover(inode, size, outside)?;
+    store(attr, Some(size), false, outside)?;
+    inode.page_cache_extended(outside, old);
+    Ok(())
+}
+
+/// The file is about to become `size` bytes long, more than it is: has everything on disk that this
+/// uncovers. i_rwsem and the invalidate lock are held for writing; not inside a handle.
+///
+/// Errors: EUCLEAN (reported), EIO, ENOMEM, ENOSPC.
+pub(super) fn uncover(inode: &VfsInode, size: u64, outside: &NoHandle) -> Result {
+    let old = inode.size();
     let cleared = clear_tail(inode, outside, old, size)?;
-    // What the new size uncovers: the end of the old last block, and what is not on disk yet.
+    // The end of the old last block, and what is not on disk yet.
     let shown = inode.data().disksize().min(old);
     if cleared || shown < old {
         inode.write_and_wait(outside, shown, u64::MAX)?;
     }
-    store(attr, Some(size), false, outside)?;
+    Ok(())
+}
+
+/// Makes the file `size` bytes long, after [`uncover`], with the same locks.
+///
+/// Errors: EIO, ENOMEM, EROFS.
+pub(super) fn extend(inode: &VfsInode, size: u64, outside: &mut NoHandle) -> Result {
+    let old = inode.size();
+    let handle = handle::begin(inode.super_block(), outside, Op::SetSize)?;
+    if inode.is_sync() {
+        handle.sync();
+    }
+    handle.need_data_flush();
+    let slot = inode_write::prepare(&handle, inode)?;
+    set_sizes(inode, size, slot)?;
+    inode_write::note_change(&handle, inode, true);
+    handle.stop()?;
     inode.page_cache_extended(outside, old);
     Ok(())
+}
+
+/// A write that should have made the file longer has failed: what it has brought behind the end goes.
+/// i_rwsem is held for writing; not inside a handle.
+///
+/// Errors: EUCLEAN (reported), EIO, ENOMEM, EROFS. The inode may be an orphan then, so that the next mount
+/// does the rest.
+pub(super) fn cut_behind_end(inode: &VfsInode) -> Result {
+    let mut outside = NoHandle::here()?;
+    let _invalidate = inode.lock_invalidate();
+    let size = inode.size();
+    let rest = is_mapped_from(inode, truncate::end_block(inode, size))?;
+    if !rest && inode.data().disksize() <= size {
+        return Ok(());
+    }
+    let handle = handle::begin(inode.super_block(), &mut outside, Op::SetSize)?;
+    let slot = inode_write::prepare(&handle, inode)?;
+    orphan::add(&handle, inode)?;
+    set_sizes(inode, size, slot)?;
+    handle.stop()?;
+    truncate::cut_to_size(inode, &mut outside)
+}
+
+/// Sets the size in memory, and on disk by `slot`, which stores the inode.
+///
+/// Errors: EUCLEAN (reported).
+pub(super) fn set_sizes(inode: &VfsInode, size: u64, slot: Prepared<'_, '_>) -> Result {
+    let info = inode.data();
+    let root = info.data_sem.write();
+    set_in_memory(inode, size);
+    inode.touch();
+    slot.store_mapped(&root)
+}
+
+/// Sets both sizes in memory; `data_sem` is held for writing. Everything below `size` is on disk, so no block
+/// that was marked to be written in place holds the size on disk back any more: whoever makes the file longer
+/// marks the one with its end.
+fn set_in_memory(inode: &VfsInode, size: u64) {
+    let info = inode.data();
+    info.set_disksize(size);
+    info.reached.store(size, Relaxed);
+    inode.set_size(size);
+    inode.inc_version();
+    forget_tails(inode);
+}
+
+/// What [`uncover`] has had written is on disk, also behind the end of the file. Takes `data_sem`.
+pub(super) fn settle_end(inode: &VfsInode) {
+    let _lock = inode.data().data_sem.write();
+    forget_tails(inode);
+}
+
+/// No block is marked as one with news behind the end of the file any more; `data_sem` is held for writing.
+fn forget_tails(inode: &VfsInode) {
+    let info = inode.data();
+    let cache = info.extent_map();
+    if cache.first_tail(FileBlock::ZERO).is_some() {
+        certainly(info, || cache.settle_tails(FileBlock::ZERO, FileBlock::END));
+    }
+    info.forget_tail(FileBlock::ZERO, FileBlock::END);
 }
 
 fn shrink(attr: &SetAttr<'_, Rext4Fs>, old: u64, size: u64, outside: &mut NoHandle) -> Result {
@@ -110,7 +200,7 @@ pub(crate) fn skip_to(inode: &VfsInode, pos: u64) -> Result {
 
 /// Clears the bytes from `from` to the end of its block, or to byte `to` if that is before, in the page
 /// cache. Whether there were any.
-fn clear_tail(inode: &VfsInode, outside: &NoHandle, from: u64, to: u64) -> Result<bool> {
+pub(super) fn clear_tail(inode: &VfsInode, outside: &NoHandle, from: u64, to: u64) -> Result<bool> {
     let bits = inode.super_block().info().geometry.block_bits() & 31;
     let mask = (1u64 << bits).wrapping_sub(1);
     let end = (from.saturating_add(mask) & !mask).min(to);
@@ -151,10 +241,7 @@ fn store(
         let info = inode.data();
         let root = info.data_sem.write();
         if let Some(size) = size {
-            info.set_disksize(size);
-            info.reached.store(size, Relaxed);
-            inode.set_size(size);
-            inode.inc_version();
+            set_in_memory(inode, size);
         }
         inode.touch();
         attr.apply();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Freeing a file's blocks from one on, in steps.
+//! Freeing a file's blocks, from one on or those of a range, in steps.
 //!
 //! A file may have any number of extents, in any number of groups, and a transaction holds a
 //! bounded number of changes. So a step unmaps and frees some blocks at the file's end, and stores
@@ -47,6 +47,7 @@ use crate::{
         Corrupt, FileBlock, FsBlock,
     },
 };
+use core::ops::Range;
 use kernel::prelude::*;
 
 /// How many runs of blocks a step frees, unless the map asks for more: all that a root in the inode
@@ -81,6 +82,11 @@ pub(crate) fn step_op(inode: &VfsInode) -> Op {
         budget,
         was: contents(inode),
     }
+}
+
+/// The same, of a range with something behind it. Takes `data_sem`.
+pub(crate) fn punch_op(inode: &VfsInode) -> Op {
+    Op::PunchStep(map_change::shape(inode), BUDGET)
 }
 
 /// Whether `inode` has no blocks, as far as its map says. Takes `data_sem`.
@@ -151,20 +157,37 @@ pub(crate) fn can_truncate(inode: &VfsInode) -> bool {
 /// that is too small; EROFS when it has been given up. What has not been freed is mapped still, and
 /// the inode has been stored like that.
 pub(crate) fn free_from(handle: &mut Handle<'_>, inode: &VfsInode, from: FileBlock) -> Result {
+    free_range(handle, inode, from, FileBlock::END)
+}
+
+/// As [`free_from`], of the blocks before `to`. What is behind it stays, so that the inode need not be
+/// an orphan: between two steps the file has a part of the hole.
+///
+/// Errors: as there, and ENOSPC for a block of the map.
+pub(crate) fn free_range(
+    handle: &mut Handle<'_>,
+    inode: &VfsInode,
+    from: FileBlock,
+    end: FileBlock,
+) -> Result {
     let sb = inode.super_block();
     if inode.data().map_kind() == MapKind::None {
         return Ok(());
     }
-    let mut to = FileBlock::END;
+    let mut to = end;
     let mut stalls = 0u32;
     while stalls < MAX_STALLS {
-        let op = step_op(inode);
+        let op = if end == FileBlock::END {
+            step_op(inode)
+        } else {
+            punch_op(inode)
+        };
         if handle::ensure(sb, handle, op)? == Room::Full {
             handle::restart(sb, handle, op)?;
             // A task that is to die finishes all the same.
             let _ = relax();
         }
-        let progress = step(handle, inode, from, to, op);
+        let progress = step(handle, inode, from..to, end, op);
         match progress.map_err(|e| e.report_inode(inode, "block map"))? {
             Progress::Done => return Ok(()),
             Progress::More(end) if end < to => {
@@ -270,16 +293,21 @@ pub(crate) fn tail_block(inode: &VfsInode, size: u64) -> Result<Option<FsBlock>>
     })
 }
 
-/// One step of [`free_from`].
+/// One step of [`free_range`], which goes up to `end`, of which `range` is left.
 fn step(
     handle: &Handle<'_>,
     inode: &VfsInode,
-    from: FileBlock,
-    to: FileBlock,
+    Range {
+        start: from,
+        end: to,
+    }: Range<FileBlock>,
+    end: FileBlock,
     op: Op,
 ) -> Result<Progress, Fault> {
-    let Op::TruncateStep { map, budget, was } = op else {
-        return Ok(Progress::Done);
+    let (map, budget, was) = match op {
+        Op::TruncateStep { map, budget, was } => (map, budget, was),
+        Op::PunchStep(map, budget) => (map, budget, Was::Data),
+        _ => return Ok(Progress::Done),
     };
     let sb = inode.super_block();
     let info = inode.data();
@@ -315,10 +343,10 @@ fn step(
     // Also after an error, part of it may have been done.
     account(inode, &allocation);
     let cache = info.extent_map();
-    let delayed = Delayed::look(inode, &cache, from, FileBlock::END);
-    certainly(info, || cache.remove(from, FileBlock::END));
-    trace::unknown(RangeEvent::CacheRemove, inode, from, FileBlock::END);
-    info.set_tail(None);
+    let delayed = Delayed::look(inode, &cache, from, end);
+    certainly(info, || cache.remove(from, end));
+    trace::unknown(RangeEvent::CacheRemove, inode, from, end);
+    info.forget_tail(from, end);
     alloc::release(sb, delayed.gone(inode, &cache));
     let stored = slot.store_mapped(&guard);
     inode_write::note_change(handle, inode, true);

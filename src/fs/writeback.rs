@@ -15,7 +15,7 @@
 //! `data_sem` is taken here. A commit needs no folio, so that we may wait for one.
 
 use super::{
-    alloc::{Lack, Place, Wanted},
+    alloc::{self, Lack, Place, Wanted},
     completion,
     delayed::{self, certainly, Delayed},
     handle, map,
@@ -177,11 +177,54 @@ fn find(
     Ok(Some((start.get(), blocks)))
 }
 
+/// Finds blocks for up to `len` blocks at `at`, which are in a hole and not delayed: they are in flight
+/// at once, and owned by the caller: the first block, and how many. May sleep.
+///
+/// i_rwsem is held, so that the hole stays one or is filled by other direct I/O only; no data of its
+/// clusters is delayed.
+///
+/// Errors: ENOSPC, also if a commit would bring some; EIO, ENOMEM, EUCLEAN (reported).
+pub(super) fn find_now(inode: &VfsInode, at: FileBlock, len: u32) -> Result<(FsBlock, u32)> {
+    let sb = inode.super_block();
+    let bits = sb.info().geometry.cluster_bits() & 31;
+    let first = at.get().wrapping_shr(bits);
+    let last = at.get().saturating_add(len.max(1).saturating_sub(1));
+    let clusters = last.wrapping_shr(bits).saturating_sub(first);
+    let reservation = alloc::reserve_some(sb, clusters.saturating_add(1))?;
+    // As far as the promise goes.
+    let has = u32::try_from(reservation.clusters()).unwrap_or(u32::MAX);
+    let end = u64::from(first.saturating_add(has)).wrapping_shl(bits);
+    let end = FileBlock::new(u32::try_from(end).unwrap_or(u32::MAX));
+    let len = len.min(at.distance_to(end)).max(1);
+    let goal = goal(inode, &Pass::default(), at);
+    let place = goal.map_err(Lack::Failed).and_then(|goal| {
+        let wanted = Wanted {
+            lblk: at,
+            len,
+            dirty: len,
+            hole: len,
+            goal,
+        };
+        Place::take(inode, &wanted)
+    });
+    match place {
+        Ok(place) => {
+            let flight = place.backed_by(sb, reservation);
+            let blocks = flight.blocks();
+            Ok((flight.into_io(), blocks))
+        }
+        Err(lack) => {
+            alloc::release(sb, reservation);
+            Err(lack.errno())
+        }
+    }
+}
+
 /// How many ranges without a place are passed over on the way to a neighbour.
 const MAX_GAPS: u32 = 4;
 
 /// Where blocks from `at` on should be: as far behind the nearest ones before as in the file.
-fn goal(inode: &VfsInode, pass: &Pass, at: FileBlock) -> Result<Option<Goal>> {
+pub(super) fn goal(inode: &VfsInode, pass: &Pass, at: FileBlock) -> Result<Option<Goal>> {
     let geo = &inode.super_block().info().geometry;
     let last = pass.0.filter(|last| last.lblk < at);
     let mut next = at;

@@ -9,6 +9,8 @@
 
 use super::{
     bindings,
+    direct::DirectWrite,
+    fallocate::Fallocate,
     file_write::Writing,
     fs_type::FileSystem,
     inode::Inode,
@@ -36,10 +38,12 @@ pub(crate) trait FileOps: 'static {
     type Report: IomapOps<Fs = Self::Fs>;
     /// Where data that is written will be.
     type Write: BufferedWrite<Fs = Self::Fs>;
+    /// Where data goes that is written directly.
+    type DirectWrite: DirectWrite<Fs = Self::Fs>;
 
     /// The largest offset that this file could have, in bytes.
     fn max_bytes(inode: &Inode<Self::Fs>) -> i64;
-    /// Whether direct reads go to the device; otherwise they are served through the page cache.
+    /// Whether direct reads and writes go to the device; otherwise they are served through the page cache.
     fn direct(inode: &Inode<Self::Fs>) -> bool;
     /// Whether the file may be opened. May sleep. The task may hold write access to the mount (an
     /// open that makes the file does, others do not).
@@ -72,6 +76,8 @@ pub(crate) trait FileOps: 'static {
     fn has_verity(inode: &Inode<Self::Fs>) -> bool;
     /// ioctl(2), but for fs-verity's commands; ENOTTY for one that is not known.
     fn ioctl(file: &OpenFile<Self::Fs>, cmd: u32, arg: UserArg) -> Result<isize>;
+    /// fallocate(2). No lock is held; may sleep.
+    fn fallocate(file: &OpenFile<Self::Fs>, what: Fallocate) -> Result;
     /// fsync(2), fdatasync(2), and what else has to be on disk.
     fn fsync(file: &OpenFile<Self::Fs>, what: Fsync) -> Result;
 }
@@ -122,7 +128,9 @@ pub(super) struct FileVtable<T: FileOps>(PhantomData<T>);
 impl<T: FileOps> FileVtable<T> {
     pub(super) const TABLE: bindings::file_operations = bindings::file_operations {
         // `owner` stays NULL: an open file keeps its mount, and the mount the module.
-        fop_flags: bindings::FOP_BUFFER_RASYNC | bindings::FOP_DONTCACHE,
+        fop_flags: bindings::FOP_BUFFER_RASYNC
+            | bindings::FOP_DONTCACHE
+            | bindings::FOP_DIO_PARALLEL_WRITE,
         llseek: Some(Self::llseek),
         read_iter: Some(Self::read_iter),
         iopoll: Some(bindings::iocb_bio_iopoll),
@@ -135,6 +143,7 @@ impl<T: FileOps> FileVtable<T> {
         open: Some(Self::open),
         release: when!(T::HAS_RELEASE, Self::release),
         fsync: Some(fsync::<T>),
+        fallocate: Some(Self::fallocate),
         get_unmapped_area: when!(
             cfg!(CONFIG_TRANSPARENT_HUGEPAGE),
             bindings::thp_get_unmapped_area
@@ -231,6 +240,21 @@ impl<T: FileOps> FileVtable<T> {
             bindings::file_accessed((*iocb).ki_filp);
             ret
         }
+    }
+
+    /// # Safety
+    ///
+    /// For the kernel only, with the arguments that this operation is documented to get.
+    unsafe extern "C" fn fallocate(
+        file: *mut bindings::file,
+        mode: c_int,
+        offset: i64,
+        len: i64,
+    ) -> c_long {
+        // SAFETY: the VFS holds the file.
+        let file = unsafe { OpenFile::from_raw(file) };
+        let done = Fallocate::new(mode, offset, len).and_then(|what| T::fallocate(file, what));
+        done.map_or_else(|e| e.to_errno() as c_long, |()| 0)
     }
 
     /// # Safety

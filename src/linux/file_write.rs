@@ -3,7 +3,8 @@
 //! Writing to regular files: write(2) and its like, and stores to shared mappings.
 //!
 //! Data goes to the page cache, for which the file system reserves space ([`BufferedWrite`]);
-//! [`super::writeback`] takes it to disk. A direct write is written there and then flushed.
+//! [`super::writeback`] takes it to disk. What a direct write ([`super::direct`]) leaves over is written
+//! there and then flushed.
 
 use super::{
     bindings,
@@ -39,25 +40,35 @@ impl<T: FileOps> Writing<T> {
             if let Err(e) = T::may_write(inode) {
                 return e.to_errno() as isize;
             }
+            let mut direct = 0;
+            if (*iocb).ki_flags & bindings::IOCB_DIRECT != 0 && T::direct(inode) {
+                direct = super::direct::write::<T>(iocb, from, inode);
+                // What is left goes through the page cache, and to disk from there.
+                let left = direct >= 0 && bindings::iov_iter_count(from) != 0;
+                if !left {
+                    return direct;
+                }
+            }
             if (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0 {
-                // A direct write is waited for.
-                let direct = (*iocb).ki_flags & bindings::IOCB_DIRECT != 0;
-                if direct || bindings::inode_trylock(raw) == 0 {
-                    return EAGAIN.to_errno() as isize;
+                // Writeback is waited for.
+                let waits = (*iocb).ki_flags & bindings::IOCB_DIRECT != 0;
+                if waits || bindings::inode_trylock(raw) == 0 {
+                    return if direct > 0 {
+                        direct
+                    } else {
+                        EAGAIN.to_errno() as isize
+                    };
                 }
             } else {
                 bindings::inode_lock(raw);
             }
             let mut written = Self::write_locked(iocb, from, inode);
             bindings::inode_unlock(raw);
+            if (*iocb).ki_flags & bindings::IOCB_DIRECT != 0 {
+                written = bindings::direct_write_fallback(iocb, from, direct, written);
+            }
             if written <= 0 {
                 return written;
-            }
-            if (*iocb).ki_flags & bindings::IOCB_DIRECT != 0 {
-                written = bindings::direct_write_fallback(iocb, from, 0, written);
-                if written <= 0 {
-                    return written;
-                }
             }
             bindings::generic_write_sync(iocb, written)
         }

@@ -745,6 +745,16 @@ __rext4_helper int rext4_helper_sb_issue_discard(struct super_block *sb, sector_
 	return sb_issue_discard(sb, block, blocks, gfp, 0);
 }
 
+__rext4_helper bool rext4_helper_is_nosec(struct inode *inode)
+{
+	return IS_NOSEC(inode);
+}
+
+__rext4_helper bool rext4_helper_bdev_write_zeroes_unmap(struct block_device *bdev)
+{
+	return bdev_write_zeroes_unmap_sectors(bdev) != 0;
+}
+
 __rext4_helper int rext4_helper_sb_issue_zeroout(struct super_block *sb, sector_t block,
 						 sector_t blocks, gfp_t gfp)
 {

@@ -460,6 +460,15 @@ impl<F: FileSystem> Inode<F> {
         unsafe { bindings::truncate_pagecache(self.as_raw(), offset(from)) };
     }
 
+    /// Drops the page cache of the bytes `from..to`, clearing the rest of folios that stay. Locks and
+    /// waiting: as for [`truncate_page_cache`](Self::truncate_page_cache).
+    pub(crate) fn drop_page_cache(&self, outside: &NoHandle, from: u64, to: u64) {
+        self.waits_for_folios(outside);
+        let last = offset(to.saturating_sub(1));
+        // SAFETY: a valid inode, and offsets that are not negative.
+        unsafe { bindings::truncate_pagecache_range(self.as_raw(), offset(from), last) };
+    }
+
     /// Writes the dirty bytes from `from` to `to` (exclusive) to disk and waits; not inside a handle.
     ///
     /// Errors: of this and of earlier writes, EIO and ENOSPC; fsync says them again.

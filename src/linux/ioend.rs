@@ -8,9 +8,9 @@
 //!
 //! What has ended is on a list of the inode's, which is a stack of ioends. Whoever puts the first
 //! one on it queues the work item; the work takes all there are at once. So the item is queued just
-//! as long as the list is not empty, and while there is an ioend there is a folio under writeback,
-//! which keeps the inode: the work must not touch the inode any more once it has finished the last
-//! ioend of those that it has taken.
+//! as long as the list is not empty, and while there is an ioend there is a folio under writeback, or a
+//! direct write, which keep the inode: the work must not touch the inode any more once it has finished
+//! the last ioend of those that it has taken.
 //!
 //! No lock: the list's head is an atomic pointer.
 
@@ -236,6 +236,12 @@ impl Ended<'_> {
     pub(crate) fn fills(&self) -> bool {
         // SAFETY: as above.
         unsafe { u32::from((*self.ioend).io_flags) & bindings::IOMAP_IOEND_SHARED != 0 }
+    }
+
+    /// Whether it was a direct write.
+    pub(crate) fn is_direct(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { u32::from((*self.ioend).io_flags) & bindings::IOMAP_IOEND_DIRECT != 0 }
     }
 
     /// Whether it was written to unwritten blocks.

@@ -76,6 +76,12 @@ impl Request {
         self.0 & bindings::IOMAP_ZERO != 0
     }
 
+    /// Only what is written already is wanted.
+    #[inline]
+    pub(crate) fn overwrites(self) -> bool {
+        self.0 & bindings::IOMAP_OVERWRITE_ONLY != 0
+    }
+
     /// A page fault; the folio is locked.
     #[inline]
     pub(crate) fn is_fault(self) -> bool {
@@ -131,6 +137,13 @@ impl<'a> Iomap<'a> {
     #[inline]
     pub(crate) fn set_filling(&mut self) {
         self.raw.flags |= bindings::IOMAP_F_SHARED as u16;
+    }
+
+    /// What has been said of a mapping by [`set_filling`](Self::set_filling): where it begins in the file, its
+    /// length, and where it is on the device, all in bytes. `None` for others.
+    pub(crate) fn filling(&self) -> Option<(u64, u64, u64)> {
+        let shared = u32::from(self.raw.flags) & bindings::IOMAP_F_SHARED != 0;
+        shared.then_some((self.raw.offset as u64, self.raw.length, self.raw.addr))
     }
 
     /// Says that an I/O to this mapping must not be one with that to the mapping before.

@@ -77,6 +77,21 @@ impl<F: FileSystem> OpenFile<F> {
         to_result(unsafe { bindings::file_write_and_wait_range(self.as_raw(), start, end) })
     }
 
+    /// The contents are about to be changed: takes away what a change of contents takes away (setuid
+    /// bits, capabilities), and sets times and version. Lock: i_rwsem, exclusive; not inside a handle.
+    ///
+    /// Errors: those of setting attributes.
+    pub(crate) fn modified(&self) -> Result {
+        // SAFETY: a valid file.
+        to_result(unsafe { bindings::file_modified(self.as_raw()) })
+    }
+
+    /// Whether what is written through it is to be on disk when the call returns (O_SYNC, O_DSYNC).
+    pub(crate) fn is_sync(&self) -> bool {
+        // SAFETY: a word, of which fcntl(2) changes other bits.
+        unsafe { (*self.as_raw()).f_flags & bindings::O_DSYNC != 0 }
+    }
+
     /// The path of the root of the file's mount, as the task sees it: what the superblock keeps as
     /// the place of the last mount.
     ///

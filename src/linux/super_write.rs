@@ -70,6 +70,12 @@ impl<F: FileSystem> SuperBlock<F> {
         })
     }
 
+    /// Whether the device can make its blocks read as zeroes without all of them being written.
+    pub(crate) fn zeroes_cheaply(&self) -> bool {
+        // SAFETY: the device of a live superblock is open.
+        unsafe { bindings::bdev_write_zeroes_unmap((*self.as_raw()).s_bdev) }
+    }
+
     /// Makes `blocks` blocks of the file system from `block` on read as zeroes, past the buffer
     /// cache, and waits for it. May sleep.
     ///

@@ -3,8 +3,8 @@
 # shards: 2
 # timeout: 900
 #
-# fsx: random reads, writes, stores to a mapping and truncations of a file, each read compared with what should be
-# there; on file systems of all kinds, also with too little memory to keep the file cached.
+# fsx: random reads, writes, stores to a mapping, truncations, holes and space set aside in a file, each read
+# compared with what should be there; on file systems of all kinds.
 #
 #     SEED=N         another seed
 #     OPS=N          so many operations on each (default 4000)
@@ -32,6 +32,10 @@ write = 10
 mapread = 5
 mapwrite = 5
 truncate = 4
+punch_hole = 3
+posix_fallocate = 3
+sendfile = 1
+copy_file_range = 2
 invalidate = 1
 fsync = 0.3
 fdatasync = 0.3

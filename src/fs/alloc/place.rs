@@ -233,6 +233,14 @@ pub(crate) struct InFlight {
     blocks: u32,
 }
 
+/// A run of blocks in flight is written by two I/Os, the second from `start` on: each has its own part in the
+/// cluster that both touch.
+pub(crate) fn split_io(sb: &Sb, start: FsBlock) {
+    if sb.info().geometry.cluster_bits() != 0 {
+        shared::split(sb, start);
+    }
+}
+
 impl InFlight {
     /// Blocks that an I/O owns, from which all that is known of them follows: the run of `blocks` from
     /// `start` on, by groups. They were given to the I/O by [`into_io`](Self::into_io), all of them, and
