@@ -230,7 +230,7 @@ fn clear_edges(
     let end = what.end().min(inode.size());
     clear_tail(inode, outside, what.offset, end)?;
     let last = byte_of(inode, to);
-    if from <= to && last > what.offset && last < end {
+    if from <= to && last >= what.offset && last < end {
         iomap::clear_range::<Write>(inode, outside, last, end.saturating_sub(last))?;
     }
     Ok(())

@@ -54,7 +54,7 @@ while read -r name mkfs; do
 		# A file that stays in its inode, or leaves it sooner or later.
 		config=$WORK/$name.toml
 		sed 's/^flen .*/flen = 850/; s/^max .*/max = 300/' "$WORK/fsx.toml" >"$config"
-		[ "$name" = inline-out ] || sed -i 's/^mapwrite .*/mapwrite = 0/' "$config"
+		[ "$name" = inline-out ] || sed -i -E 's/^(mapwrite|punch_hole|posix_fallocate) .*/\1 = 0/' "$config"
 	fi
 	if /share/fsx/fsx -f "$config" -N "$ops" -S $seed "$MNT/file" >"$WORK/out" 2>&1 </dev/null; then
 		ok "$name, $ops operations, seed $seed"
