@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # shards: 2
+# slice: 1
 # timeout: 600
 #
 # Files whose contents are in the inode (inline_data): written by either driver and read by the other; each way in
