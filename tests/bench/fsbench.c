@@ -166,7 +166,7 @@ void remount(void)
 /* The two ends of what is counted. Each is also a no-op that the profiler knows by its displacement
  * (profile.c), which has to be a constant. */
 #define MARK_BASE 0x52340000
-#define MARKS_EACH 32		/* marks of a file system: no fewer than there are rows */
+#define MARKS_EACH 48		/* marks of a file system: no fewer than there are rows */
 #define MARK_END 255
 #define MARK(n) \
 	case n: \
@@ -191,6 +191,8 @@ static void __attribute__((noinline)) mark(unsigned n)
 	MARKS(32);
 	MARKS(64);
 	MARKS(96);
+	MARKS(128);
+	MARKS(160);
 	MARK(MARK_END);
 	}
 }
@@ -306,19 +308,17 @@ static void measure_reads(unsigned number, unsigned repetitions, char **wanted)
 	}
 }
 
-static void measure_changes(unsigned number, unsigned repetitions, char **wanted)
+static void measure_series(const struct row *rows, unsigned count, unsigned number, unsigned repetitions,
+			   char **wanted)
 {
 	struct results all[MARKS_EACH] = {};
 	unsigned first, end, i, turn;
 
-	number = number * MARKS_EACH + read_row_count;
-	prepare_changes();
-	for (first = 0; first < change_row_count; first = end) {
+	for (first = 0; first < count; first = end) {
 		int any = 0;
 
-		for (end = first; end < change_row_count &&
-				  change_rows[end].series == change_rows[first].series; end++)
-			any |= all[end].wanted = is_wanted(change_rows + end, wanted);
+		for (end = first; end < count && rows[end].series == rows[first].series; end++)
+			any |= all[end].wanted = is_wanted(rows + end, wanted);
 		if (!any)
 			continue;
 		for (turn = 0; turn <= repetitions; turn++)
@@ -326,11 +326,19 @@ static void measure_changes(unsigned number, unsigned repetitions, char **wanted
 				sync();
 				/* Deferred work is to end before anything is counted. */
 				usleep(100000);
-				measure(change_rows + i, number + i, turn, all + i);
+				measure(rows + i, number + i, turn, all + i);
 			}
 		for (i = first; i < end; i++)
-			report(change_rows + i, number + i, repetitions, all + i);
+			report(rows + i, number + i, repetitions, all + i);
 	}
+}
+
+static void measure_changes(unsigned number, unsigned repetitions, char **wanted)
+{
+	number = number * MARKS_EACH + read_row_count;
+	prepare_changes();
+	measure_series(change_rows, change_row_count, number, repetitions, wanted);
+	measure_series(write_rows, write_row_count, number + change_row_count, repetitions, wanted);
 	finish_changes();
 }
 
@@ -379,7 +387,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc >= 3 && !strcmp(argv[1], "any"))
-		return strcmp(argv[2], "read") ? !any_wanted(change_rows, change_row_count, argv + 3)
+		return strcmp(argv[2], "read") ? !any_wanted(change_rows, change_row_count, argv + 3) &&
+							 !any_wanted(write_rows, write_row_count, argv + 3)
 					       : !any_wanted(read_rows, read_row_count, argv + 3);
 	if (argc == 4 && !strcmp(argv[1], "threads"))
 		return run_threads(atoi(argv[3]));
@@ -393,7 +402,7 @@ int main(int argc, char **argv)
 	repetitions = atoi(argv[6]);
 	errno = 0;
 	if (number > 3 || repetitions < 1 || repetitions > MAX_REPETITIONS ||
-	    read_row_count + change_row_count > MARKS_EACH)
+	    read_row_count + change_row_count + write_row_count > MARKS_EACH)
 		die("NUMBER is at most 3, REPETITIONS 1 to %u", MAX_REPETITIONS);
 	CPU_ZERO(&cpus);
 	CPU_SET(0, &cpus);

@@ -37,6 +37,9 @@ extern const unsigned read_row_count;
  */
 extern const struct row change_rows[];
 extern const unsigned change_row_count;
+/* Rows that write contents, in the same way. */
+extern const struct row write_rows[];
+extern const unsigned write_row_count;
 void prepare_changes(void);		/* once, before all of them */
 void finish_changes(void);
 

@@ -64,7 +64,7 @@ extern GByteArray *g_byte_array_set_size(GByteArray *array, unsigned length);
 EXPORT int qemu_plugin_version = 4;
 #define READS_REGISTERS 1		/* QEMU_PLUGIN_CB_R_REGS */
 
-#define MARKS 128
+#define MARKS 192
 #define MARK_END 255
 #define MARK_BASE 0x52340000u
 #define BUCKETS (1u << 18)

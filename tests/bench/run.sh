@@ -50,7 +50,7 @@ work=$(mktemp -d "$CACHE/run/bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 gcc=("$PROJECT/qemu/enter.sh" gcc-14 -O2 -std=gnu11 -Wall -Wextra -Werror)
 sources=()
-for source in fsbench reads changes threads; do
+for source in fsbench reads changes writes threads; do
 	sources+=("$PROJECT/tests/bench/$source.c")
 done
 "${gcc[@]}" -static -o "$work/fsbench" "${sources[@]}"
