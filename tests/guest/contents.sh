@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# shards: 5
-# slice: 3
+# shards: 6
+# slice: 2
 # timeout: 900
 #
 # Contents of files: written, cut, mapped and read back by either driver, on file systems of all kinds; where

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # shards: 2
+# slice: 1
 # timeout: 600
 #
 # The plug is pulled while names and inodes change (tests/tools/metaload.c): dm-log-writes records what is
@@ -59,19 +60,6 @@ state() {
 		grep -v '^Pass' "$WORK/fsck" | head -n 8 | sed 's/^/#   /'
 		return 1
 	fi
-}
-
-# plug ENTRY SOME: makes /dev/mapper/plug: what /dev/ram1 holds, and if SOME is 1, some of what was written after ENTRY
-# entries. It is a snapshot, so that the device stays as it was.
-plug() {
-	truncate -s 0 "$WORK/snapshot" && truncate -s 256M "$WORK/snapshot"
-	losetup /dev/loop0 "$WORK/snapshot"
-	dmsetup create plug --table "0 $((size * 2048)) snapshot /dev/ram1 /dev/loop0 N 8" && dmsetup mknodes
-	[ "$2" = 0 ] || replay-log some /dev/ram2 /dev/mapper/plug "$1" "$SEED"
-}
-unplug() {
-	dmsetup remove --retry plug
-	losetup -d /dev/loop0
 }
 
 one() { # NAME OPTIONS MKFS...

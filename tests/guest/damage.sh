@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # shards: 12
-# slice: 2
+# slice: 1
 # timeout: 1200
 #
 # Damaged file systems: whatever is on the device, mounting it fails in an orderly way or the tree

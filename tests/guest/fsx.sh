@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # shards: 2
+# slice: 1
 # timeout: 900
 #
 # fsx: random reads, writes, stores to a mapping, truncations, holes and space set aside in a file, each read

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # shards: 8
-# slice: 4
+# slice: 2
 # timeout: 400
 #
 # Every mkfs option that changes the format: C ext4 fills a file system, then both drivers mount

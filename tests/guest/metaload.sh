@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # shards: 4
-# slice: 2
+# slice: 1
 # timeout: 600
 #
 # The same random changes of names and inodes (tests/tools/metaload.c) on both drivers: each operation has to go

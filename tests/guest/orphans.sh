@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # shards: 3
-# slice: 2
+# slice: 1
 # timeout: 900
 #
 # Inodes that a crash must not leave as they are: unlinked while open, or being truncated. Each driver leaves some

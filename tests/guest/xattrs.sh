@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # timeout: 1500
 # shards: 4
-# slice: 2
+# slice: 1
 #
 # Extended attributes and ACLs that are written: the same changes by this driver and by C ext4 come to the
 # same results, call by call, and to the same attributes, which each driver reads of what the other has written;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What a tree has to look like that metaload (tests/tools/metaload.c, with --crash) was at when the plug was
+# What a device has at the moment at which the plug is pulled, and what a tree has to look like then that metaload (tests/tools/metaload.c, with --crash) was at when the plug was
 # pulled: sourced after tests/guest/lib.sh.
 #
 # metaload writes down in the mtime of its directory how many operations it has done, after each of them, so the
@@ -27,6 +27,19 @@ reference_end() {
 	eval "exec ${follower[1]}>&-"
 	# shellcheck disable=SC2154
 	wait "$follower_PID" 2>/dev/null
+}
+
+# plug ENTRY SOME: makes /dev/mapper/plug: what /dev/ram1 holds, and if SOME is 1, some of what was written after ENTRY
+# entries. It is a snapshot, so that the device stays as it was. $size is the device's in MiB.
+plug() {
+	truncate -s 0 "$WORK/snapshot" && truncate -s 256M "$WORK/snapshot"
+	losetup /dev/loop0 "$WORK/snapshot"
+	dmsetup create plug --table "0 $((size * 2048)) snapshot /dev/ram1 /dev/loop0 N 8" && dmsetup mknodes
+	[ "$2" = 0 ] || replay-log some /dev/ram2 /dev/mapper/plug "$1" "$SEED"
+}
+unplug() {
+	dmsetup remove --retry plug
+	losetup -d /dev/loop0
 }
 
 portable() { census --portable --no-times --no-data "$@"; }
