@@ -38,13 +38,11 @@ use crate::ondisk::{FileBlock, FsBlock};
 ///
 /// | bits | meaning |
 /// |---|---|
-/// | 0..3 | kind: 1 hole, 2 written, 3 unwritten, 4 delayed, 5 in flight, 6 tail; 0 and 7 are invalid |
+/// | 0..3 | kind: 1 hole, 2 written, 3 unwritten, 4 delayed, 5 in flight; others are invalid |
 /// | 3..51 | physical minus logical block, modulo 2^48; 0 for kinds without a physical block |
 /// | 51..62 | zero |
 ///
-/// Kind 6 is a written block whose newest contents, behind what was the end of the file, are not on
-/// disk yet; to a lookup it is a written one. The modulus loses nothing: the format's block numbers
-/// have 48 bits.
+/// The modulus loses nothing: the format's block numbers have 48 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RangeValue(u64);
 
@@ -55,7 +53,6 @@ const KIND_WRITTEN: u64 = 2;
 const KIND_UNWRITTEN: u64 = 3;
 const KIND_DELAYED: u64 = 4;
 const KIND_IN_FLIGHT: u64 = 5;
-const KIND_TAIL: u64 = 6;
 /// Physical block numbers have 48 bits.
 const BLOCK_MASK: u64 = (1 << 48) - 1;
 
@@ -98,7 +95,7 @@ impl RangeValue {
         let start = FsBlock::new(delta.wrapping_add(u64::from(lblk.get())) & BLOCK_MASK);
         let kind = match self.0 & KIND_MASK {
             KIND_HOLE => MapKind::Hole,
-            KIND_WRITTEN | KIND_TAIL => MapKind::Written(start),
+            KIND_WRITTEN => MapKind::Written(start),
             KIND_UNWRITTEN => MapKind::Unwritten(start),
             KIND_DELAYED => MapKind::Delayed,
             KIND_IN_FLIGHT => MapKind::InFlight,

@@ -289,6 +289,15 @@ impl<'a> Allocation<'a> {
         Self { claim, ..of_map }
     }
 
+    /// The same for a change that gives space back, or moves it: what its map needs may come from what is kept
+    /// back.
+    pub(crate) fn from_pool(self) -> Self {
+        Self {
+            claim: Claim::Pool,
+            ..self
+        }
+    }
+
     /// How many blocks clusters have.
     fn blocks_of(&self, clusters: u32) -> u64 {
         u64::from(clusters) << (self.sb.info().geometry.cluster_bits() & 31)

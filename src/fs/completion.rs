@@ -3,16 +3,16 @@
 //! Writes that have ended: their blocks come into the file's map, and its size to disk.
 //!
 //! For each write that has ended well, in one transaction for a batch if it fits: blocks that were in
-//! flight are set in their bitmap and mapped; unwritten blocks are marked written; a block that was
-//! written in place past what was the end of the file is on disk now. Then the size on disk follows.
-//! A write that has failed gives its blocks back.
+//! flight are set in their bitmap and mapped; unwritten blocks are marked written; and the size on disk
+//! follows. A write that has failed gives its blocks back.
 //!
 //! The first one to map a block wins: a filler that finds it mapped gives its own back. (The writes
 //! overlapped, so that either order is right.)
 //!
-//! The size on disk rises to the end of what has been mapped: e2fsck does not like blocks behind it. What lies
-//! before and is not on disk yet is a hole there. But it does not pass a block that is to be written in
-//! place with news behind what was the file's end: the disk may have there what was cut off once.
+//! The size on disk rises to the end of what has been mapped, in the same transaction: e2fsck does not like
+//! blocks behind it. What lies before and is not on disk yet is a hole there. In the block with what was the
+//! end of the file there are zeros behind that: whoever makes a file end inside of a block has them written
+//! before ([`super::set_size`]).
 //!
 //! Locking: on the completion workqueue. Takes a handle, then `data_sem`; nothing may be waited for
 //! that needs a write to end. Who waits for folios holds i_rwsem or the invalidate lock, so these are
@@ -59,6 +59,8 @@ struct Write {
     from: FileBlock,
     to: FileBlock,
     start: FsBlock,
+    /// The byte of the file at which it ended.
+    end: u64,
     /// A direct write: nothing in the cache says that it is in flight.
     direct: bool,
 }
@@ -72,6 +74,7 @@ impl Write {
             from,
             to: block(ended.start().saturating_add(ended.len())).max(from),
             start: FsBlock::new(ended.address() >> bits),
+            end: ended.end(),
             direct: ended.is_direct(),
         }
     }
@@ -101,14 +104,10 @@ pub(super) fn complete(inode: &VfsInode, batch: &Batch<'_>) {
     };
     if well().next().is_some() {
         let first = Op::Allocate(map_change::shape(inode), 1);
-        match handle::begin(inode.super_block(), &mut outside, first) {
+        match handle::insist_on(inode.super_block(), &mut outside, first) {
             Ok(handle) => transact(handle, inode, batch),
             Err(e) => fail_all(inode, batch, e),
         }
-    }
-    // Nothing waits for those that have failed.
-    for ended in batch.iter().filter(|ended| ended.result().is_err()) {
-        settle_tails(inode, &ended);
     }
 }
 
@@ -237,6 +236,7 @@ pub(super) fn map_unwritten(
         from: at,
         to: at.saturating_add(blocks),
         start,
+        end: 0,
         direct: true,
     };
     let first = Op::Allocate(map_change::shape(inode), 1);
@@ -310,12 +310,19 @@ fn fill(
         _ => max_len(end.is_none()),
     };
     let (flight, rest) = flight.split(sb, part.len.min(most));
-    rest.map(InFlight::into_io);
+    let has_rest = rest.map(InFlight::into_io).is_some();
+    // If it comes to nothing it is given back with the rest.
+    let whole_again = |flight: InFlight| {
+        if has_rest {
+            flight.rejoin_into_io(sb);
+        } else {
+            let _ = flight.into_io();
+        }
+    };
     let settled = match flight.settle(sb, handle) {
         Ok(settled) => settled,
         Err((flight, e)) => {
-            // Given back with the rest.
-            let _ = flight.into_io();
+            whole_again(flight);
             return Err(e.into());
         }
     };
@@ -328,11 +335,16 @@ fn fill(
             None => mapping::MapKind::Unwritten(start),
         },
     };
-    let allocation = Allocation::of_promised(inode, handle);
+    let allocation = if write.direct && info.map_kind() == MapKind::Indirect {
+        // Nobody has set tables aside for it.
+        Allocation::of_map(inode, handle)
+    } else {
+        Allocation::of_promised(inode, handle)
+    };
     let inserted = insert(handle, inode, &mut root, &allocation, &new, start);
     if let Err(e) = inserted {
         if let Ok(flight) = settled.undo(sb, handle) {
-            let _ = flight.into_io();
+            whole_again(flight);
         }
         return Err(e);
     }
@@ -340,40 +352,28 @@ fn fill(
     account(inode, &allocation);
     settled.mapped(sb);
     trace::mapping(RangeEvent::MapComplete, inode, &new);
-    remember(inode, &new, end.unwrap_or(0));
+    remember(inode, &new);
+    if let Some(end) = end {
+        // In the same transaction: no block is mapped behind the size on disk.
+        let bits = sb.info().geometry.block_bits() & 31;
+        let mapped = (u64::from(new.end().get()) << bits).min(end);
+        let size = if write.direct { end } else { 0 };
+        rise(inode, mapped, size.max(inode.size()));
+    }
     let stored = slot.store_mapped(&root);
     inode_write::note_change(handle, inode, true);
     stored?;
     Ok(new.end())
 }
 
-/// Notes that blocks are written. `end` is the byte of the file at which the write ended; `data_sem` is
-/// held for writing.
-fn remember(inode: &VfsInode, new: &Mapping, end: u64) {
+/// Notes that blocks are mapped; `data_sem` is held for writing.
+fn remember(inode: &VfsInode, new: &Mapping) {
     let info = inode.data();
     let cache = info.extent_map();
     let delayed = Delayed::look(inode, &cache, new.lblk, new.end());
-    // Whoever makes the file longer writes to its last block first, and may be about to say so.
-    let news = last_part(inode, end).filter(|last| new.contains(*last));
-    certainly(info, || {
-        cache.set(new)?;
-        news.map_or(Ok(()), |last| cache.set_tail(last))
-    });
+    certainly(info, || cache.set(new));
     trace::mapping(RangeEvent::CacheInsert, inode, new);
-    if news.is_some() {
-        info.set_tail(news);
-        info.tail_end.fetch_max(end, Relaxed);
-    }
     alloc::release(inode.super_block(), delayed.gone(inode, &cache));
-}
-
-/// The block in which a write ended, at byte `end`, if that is inside of it: where the file ended then.
-fn last_part(inode: &VfsInode, end: u64) -> Option<FileBlock> {
-    let bits = inode.super_block().info().geometry.block_bits() & 31;
-    if (end >> bits) << bits == end {
-        return None;
-    }
-    u32::try_from(end >> bits).ok().map(FileBlock::new)
 }
 
 /// Puts blocks in a hole into the map.
@@ -441,6 +441,10 @@ fn convert(
     let reached = ExtentEditor::new(&tx, &allocation, &bounds, info.csum_seed, sb.block_size())
         .convert(&mut root.block, at, write.to, false)?;
     account(inode, &allocation);
+    let bits = sb.info().geometry.block_bits() & 31;
+    let mapped = (u64::from(reached.get()) << bits).min(write.end);
+    let size = if write.direct { write.end } else { 0 };
+    rise(inode, mapped, size.max(inode.size()));
     let cache = info.extent_map();
     let written = Mapping {
         lblk: at,
@@ -456,13 +460,23 @@ fn convert(
     Ok(reached)
 }
 
+/// As far as data has been mapped, up to byte `reached`, the size on disk follows in memory, if the file of
+/// `size` bytes goes so far; `data_sem` is held for writing. Whether it has.
+fn rise(inode: &VfsInode, reached: u64, size: u64) -> bool {
+    let info = inode.data();
+    let reached = info.reached.load(Relaxed).max(reached.min(size));
+    info.reached.store(reached, Relaxed);
+    let new = reached.min(size);
+    if new <= info.disksize() {
+        return false;
+    }
+    info.set_disksize(new);
+    true
+}
+
 /// The size on disk follows what is on disk.
 fn raise(handle: &mut Handle<'_>, inode: &VfsInode, batch: &Batch<'_>) -> Result {
-    let sb = inode.super_block();
     let info = inode.data();
-    for ended in batch.iter().filter(|ended| ended.result().is_ok()) {
-        settle_tails(inode, &ended);
-    }
     let ends = || {
         let well = batch.iter().filter(|ended| ended.result().is_ok());
         well.map(|ended| ended.end())
@@ -481,21 +495,9 @@ fn raise(handle: &mut Handle<'_>, inode: &VfsInode, batch: &Batch<'_>) -> Result
     room(handle, inode, Op::UpdateInode)?;
     let slot = inode_write::prepare(handle, inode)?;
     let root = info.data_sem.write();
-    info.reached.store(reached, Relaxed);
-    let (old, mut new) = (info.disksize(), reached.min(size()));
-    let bits = sb.info().geometry.block_bits() & 31;
-    let first = FileBlock::new(u32::try_from(old >> bits).unwrap_or(u32::MAX));
-    if let Some(tail) = info.extent_map().first_tail(first) {
-        // What is on disk of that block all the same.
-        let end = info.tail_end.load(Relaxed);
-        let here = last_part(inode, end) == Some(tail);
-        let start = u64::from(tail.get()) << bits;
-        new = new.min(if here { end } else { start });
-    }
-    if new <= old {
+    if !rise(inode, ends().fold(0, u64::max), size()) {
         return Ok(());
     }
-    info.set_disksize(new);
     slot.store_mapped(&root)?;
     inode_write::note_change(handle, inode, true);
     Ok(())
@@ -507,30 +509,4 @@ fn room(handle: &mut Handle<'_>, inode: &VfsInode, op: Op) -> Result {
     // It may be another transaction's by now.
     handle.need_data_flush();
     Ok(())
-}
-
-/// What was written in place is on disk.
-fn settle_tails(inode: &VfsInode, ended: &Ended<'_>) {
-    if ended.fills() || ended.is_unwritten() {
-        return;
-    }
-    let write = Write::of(inode, ended);
-    let info = inode.data();
-    let _lock = info.data_sem.write();
-    // In its last block there may be more by now.
-    let to = match last_part(inode, ended.end()) {
-        Some(last) if ended.result().is_ok() => {
-            info.tail_end.fetch_max(ended.end(), Relaxed);
-            write.to.min(last)
-        }
-        _ => write.to,
-    };
-    let cache = info.extent_map();
-    certainly(info, || cache.settle_tails(write.from, to));
-    if info
-        .tail()
-        .is_some_and(|tail| write.from <= tail && tail < to)
-    {
-        info.set_tail(None);
-    }
 }

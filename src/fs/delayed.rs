@@ -15,9 +15,6 @@
 //! nothing set aside for that. So for each stretch of as many blocks as a table has pointers, in which
 //! any are delayed or in flight, [`TABLES`] more are promised, until all that is in it has been mapped.
 //!
-//! The block with the end of a file, when the file goes on in it, is written in place. Until that is on
-//! disk the size there must not go on past it, so it is marked ([`mark_tail`]).
-//!
 //! Locking: i_rwsem (writes) or the invalidate lock and the folio's (page faults); `data_sem` is taken
 //! here. Not inside a handle.
 
@@ -87,9 +84,6 @@ impl IomapOps for Write {
             let length = u64::from(m.len) << bits;
             match m.kind {
                 MapKind::Written(block) => {
-                    if !request.is_fault() && mark_tail(inode, &m, end, cookie) {
-                        continue;
-                    }
                     out.placed(Placed::Mapped, block.get() << bits, offset, length);
                 }
                 MapKind::Unwritten(block) => {
@@ -218,31 +212,6 @@ fn reserve(
     }
 }
 
-/// A write up to byte `end` of the file goes to written blocks, `m`: if the file goes on in the block
-/// that it ends in, that is noted. Whether it was news, so that what was looked up is old.
-fn mark_tail(inode: &VfsInode, m: &Mapping, end: u64, cookie: u64) -> bool {
-    let size = inode.size();
-    let bits = inode.super_block().info().geometry.block_bits() & 31;
-    if end <= size || (size >> bits) << bits == size {
-        return false;
-    }
-    let Ok(last) = u32::try_from(size >> bits) else {
-        return false;
-    };
-    let last = FileBlock::new(last);
-    let info = inode.data();
-    if !m.contains(last) || info.tail() == Some(last) {
-        return false;
-    }
-    let _lock = info.data_sem.write();
-    if info.seq.current() == cookie {
-        let cache = info.extent_map();
-        certainly(info, || cache.set_tail(last));
-        info.set_tail(Some(last));
-    }
-    true
-}
-
 /// Changes what is known of a map; `data_sem` is held for writing. For changes that cannot be left
 /// out: if there is no memory, it waits for some. What it needs is a node of a tree.
 pub(super) fn certainly(info: &InodeInfo, change: impl Fn() -> Result) {
@@ -343,25 +312,5 @@ impl InodeInfo {
 
     fn count_delayed(&self, by: i64) {
         self.delayed.fetch_add(by, Relaxed);
-    }
-
-    /// The block that was noted last as one that is written in place past what was the file's end.
-    pub(super) fn tail(&self) -> Option<FileBlock> {
-        self.tail.load(Relaxed).checked_sub(1).map(FileBlock::new)
-    }
-
-    /// The contents of `from..to` go, or are moved: nothing that was noted of a block there holds any more.
-    /// `data_sem` is held for writing.
-    pub(super) fn forget_tail(&self, from: FileBlock, to: FileBlock) {
-        if self.tail().is_some_and(|tail| from <= tail && tail < to) {
-            self.set_tail(None);
-        }
-        self.tail_end.store(0, Relaxed);
-    }
-
-    /// Notes it; `data_sem` is held for writing.
-    pub(super) fn set_tail(&self, at: Option<FileBlock>) {
-        let value = at.map_or(0, |at| at.get().saturating_add(1));
-        self.tail.store(value, Relaxed);
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     },
     ondisk::{inode::InodeFlags, FileBlock, FsBlock},
 };
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 
 /// Mappings for direct writes.
@@ -60,6 +61,9 @@ impl IomapOps for Direct {
             match m.kind {
                 MapKind::Written(block) => {
                     out.placed(Placed::Mapped, block.get() << bits, offset, length);
+                    if is_dirty(inode, pos.saturating_add(len)) {
+                        out.set_dirty();
+                    }
                     return Ok(());
                 }
                 MapKind::Unwritten(_) | MapKind::Hole if request.overwrites() => {
@@ -114,6 +118,15 @@ impl IomapOps for Direct {
     }
 }
 
+/// Whether more than the data of a write in place up to byte `end` has to get to disk before the write has
+/// lasted: the map of the blocks, the size.
+fn is_dirty(inode: &VfsInode, end: u64) -> bool {
+    let info = inode.data();
+    let tid = info.datasync_tid.load(Relaxed);
+    let committed = inode.super_block().journal();
+    end > info.disksize() || !committed.is_some_and(|journal| journal.is_committed(tid))
+}
+
 impl DirectWrite for Direct {
     type Writeback = writeback::Writeback;
 
@@ -124,23 +137,31 @@ impl DirectWrite for Direct {
     }
 
     fn before_growing(inode: &VfsInode, pos: u64) -> Result {
-        let is_empty = inode.size() == 0;
-        if pos <= inode.size() && !is_empty {
+        let info = inode.data();
+        let size = inode.size();
+        if size != 0 && pos <= size && info.disksize() >= size {
             return Ok(());
         }
         let mut outside = NoHandle::here()?;
+        if pos > size {
+            // What is cleared in the block with the end is read, changed and written.
+            inode.wait_for_direct_io(&outside);
+        }
         let _invalidate = inode.lock_invalidate();
-        if is_empty {
+        if size == 0 {
             // Its contents could have come into the inode.
             file_inline::to_blocks(inode, &mut outside)?;
         }
-        set_size::uncover(inode, pos, &outside)?;
-        set_size::settle_end(inode);
-        Ok(())
+        // What is not on disk yet would hold the size there back.
+        set_size::uncover(inode, pos.max(size), &outside)
     }
 
     fn grown(inode: &VfsInode, end: u64) {
+        let old = inode.size();
         inode.set_size(end);
+        if let Ok(outside) = NoHandle::here() {
+            inode.page_cache_extended(&outside, old);
+        }
     }
 
     fn after_failing(inode: &VfsInode) {

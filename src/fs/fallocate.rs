@@ -291,13 +291,15 @@ fn zero(inode: &VfsInode, what: &Fallocate, outside: &mut NoHandle) -> Result {
         // Behind the old end there are no others.
         let to = whole.1.max(if grows { to } else { whole.1 });
         result = set_state(inode, whole.0, to, true, outside);
-        if result.is_ok() && what.change == Change::WriteZeroes {
-            result = write_zeroes(inode, whole.0, to, outside);
-        }
     }
     let new = what.end().min(byte_of(inode, reached));
     if grows && new > inode.size() {
         extend(inode, new, outside)?;
+    }
+    if result.is_ok() && what.change == Change::WriteZeroes {
+        // Written blocks are not to be behind the end.
+        let to = truncate::end_block(inode, inode.size()).min(whole.1.max(to));
+        result = write_zeroes(inode, whole.0, to, outside);
     }
     result
 }
@@ -396,15 +398,18 @@ fn take_out_in(
 
 /// Makes room for the range.
 fn put_in(inode: &VfsInode, what: &Fallocate, outside: &mut NoHandle) -> Result {
+    uncover(inode, inode.size().saturating_add(what.len), outside)?;
     settle_from(inode, what.offset, outside)?;
     let (from, to) = (block_of(inode, what.offset), block_of(inode, what.end()));
     // What is behind the end of the file moves as well.
-    let last = FileBlock::new(FileBlock::END.get().saturating_sub(1));
-    let (rest, _) = map::lookup(inode, last, false)?;
-    let mapped = match rest.kind {
-        MapKind::Hole => rest.lblk,
-        _ => FileBlock::END,
-    };
+    let mut mapped = FileBlock::END;
+    // Each turn goes past one hole that is known by itself.
+    while let Some(last) = mapped.get().checked_sub(1) {
+        match map::lookup(inode, FileBlock::new(last), false)?.0 {
+            hole if hole.kind == MapKind::Hole && hole.lblk < mapped => mapped = hole.lblk,
+            _ => break,
+        }
+    }
     let by = Shift::Forth(from.distance_to(to));
     if by.of(mapped.max(from)).is_none() {
         return Err(EINVAL);

@@ -67,6 +67,11 @@ pub(crate) fn set(_idmap: Idmap<'_>, inode: &VfsInode, wanted: &FileAttr<'_>) ->
     }
 
     let mut outside = NoHandle::here()?;
+    if inode.is_regular() && flags.contains(immutable) && !old.contains(immutable) {
+        // Pages that are mapped and dirty would take stores still.
+        inode.wait_for_direct_io(&outside);
+        inode.write_and_wait(&outside, 0, u64::MAX)?;
+    }
     let handle = handle::begin(sb, &mut outside, Op::UpdateInode)?;
     if inode.is_sync() {
         handle.sync();

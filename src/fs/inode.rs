@@ -156,11 +156,6 @@ pub(crate) struct InodeInfo {
     /// Whether the contents of a regular file, which has none yet, may come to be in the inode; see
     /// [`super::file_inline`].
     pub(super) may_inline: AtomicBool,
-    /// See [`super::delayed`]: a block, plus 1; 0 for none. Changed under `data_sem`.
-    pub(super) tail: AtomicU32,
-    /// Up to which byte the block in which a write has ended, at the end of the file at that time, is on disk;
-    /// 0 if there is none. Under `data_sem`.
-    pub(super) tail_end: AtomicU64,
     /// The block of the inode table that the slot is in: the key's.
     pub(super) slot_block: u64,
     /// The right to write the slot. Innermost of an inode's locks.
@@ -237,8 +232,6 @@ impl InodeInfo {
             reached: AtomicU64::new(0),
             was_replaced: AtomicBool::new(false),
             may_inline: AtomicBool::new(false),
-            tail: AtomicU32::new(0),
-            tail_end: AtomicU64::new(0),
             slot_block: 0,
             slot_key <- new_spinlock!(
                 SlotRight::Own(SlotKey::new(0, 0, 0)),

@@ -113,7 +113,6 @@ fn step(
     let (from, to) = edit.range();
     let cache = info.extent_map();
     certainly(info, || cache.remove(from, to));
-    info.forget_tail(from, to);
     let stored = slot.store_mapped(&root);
     inode_write::note_change(handle, inode, true);
     stored?;
@@ -131,7 +130,7 @@ fn change(
     let sb = inode.super_block();
     let bounds = FileBounds::new(sb.info(), inode.ino());
     let tx = Tx::new(handle, sb.device(), Verified::Extent);
-    let allocation = Allocation::of_map(inode, handle);
+    let allocation = Allocation::of_map(inode, handle).from_pool();
     let seed = inode.data().csum_seed;
     let editor = ExtentEditor::new(&tx, &allocation, &bounds, seed, sb.block_size());
     let root = &mut root.block;

@@ -13,7 +13,7 @@
 //! page cache from blocks that go.
 
 use super::{
-    delayed::{certainly, Write},
+    delayed::Write,
     file_inline, handle,
     inode_write::{self, Prepared},
     map, set_size_inline, truncate, Rext4Fs, VfsInode,
@@ -44,7 +44,7 @@ pub(crate) fn set_size(attr: &SetAttr<'_, Rext4Fs>, size: u64, outside: &mut NoH
         return Err(EFBIG);
     }
     let old = inode.size();
-    if size < old {
+    if size != old {
         inode.wait_for_direct_io(outside);
     }
     let _invalidate = inode.lock_invalidate();
@@ -112,8 +112,8 @@ pub(super) fn cut_behind_end(inode: &VfsInode) -> Result {
     let mut outside = NoHandle::here()?;
     let _invalidate = inode.lock_invalidate();
     let size = inode.size();
-    let rest = is_mapped_from(inode, truncate::end_block(inode, size))?;
-    if !rest && inode.data().disksize() <= size {
+    if inode.data().disksize() <= size {
+        // Space that was set aside there stays.
         return Ok(());
     }
     let handle = handle::begin(inode.super_block(), &mut outside, Op::SetSize)?;
@@ -135,41 +135,24 @@ pub(super) fn set_sizes(inode: &VfsInode, size: u64, slot: Prepared<'_, '_>) -> 
     slot.store_mapped(&root)
 }
 
-/// Sets both sizes in memory; `data_sem` is held for writing. Everything below `size` is on disk, so no block
-/// that was marked to be written in place holds the size on disk back any more: whoever makes the file longer
-/// marks the one with its end.
+/// Sets both sizes in memory; `data_sem` is held for writing. Everything below `size` is on disk.
 fn set_in_memory(inode: &VfsInode, size: u64) {
     let info = inode.data();
     info.set_disksize(size);
     info.reached.store(size, Relaxed);
     inode.set_size(size);
     inode.inc_version();
-    forget_tails(inode);
-}
-
-/// What [`uncover`] has had written is on disk, also behind the end of the file. Takes `data_sem`.
-pub(super) fn settle_end(inode: &VfsInode) {
-    let _lock = inode.data().data_sem.write();
-    forget_tails(inode);
-}
-
-/// No block is marked as one with news behind the end of the file any more; `data_sem` is held for writing.
-fn forget_tails(inode: &VfsInode) {
-    let info = inode.data();
-    let cache = info.extent_map();
-    if cache.first_tail(FileBlock::ZERO).is_some() {
-        certainly(info, || cache.settle_tails(FileBlock::ZERO, FileBlock::END));
-    }
-    info.forget_tail(FileBlock::ZERO, FileBlock::END);
 }
 
 fn shrink(attr: &SetAttr<'_, Rext4Fs>, old: u64, size: u64, outside: &mut NoHandle) -> Result {
     let inode = attr.inode();
     let changed = (size != old).then_some(size);
-    clear_tail(inode, outside, size, old)?;
-    let shown = inode.data().disksize();
-    if shown < size {
-        inode.write_and_wait(outside, shown, size)?;
+    let cleared = clear_tail(inode, outside, size, old)?;
+    // The zeros behind the new end as well: when the file goes on there, they are what is shown until that is
+    // on disk.
+    let shown = inode.data().disksize().min(size);
+    if cleared || shown < size {
+        inode.write_and_wait(outside, shown, size.saturating_add(1))?;
     }
     if size == 0 && old != 0 {
         inode.data().was_replaced.store(true, Relaxed);
@@ -194,6 +177,8 @@ fn shrink(attr: &SetAttr<'_, Rext4Fs>, old: u64, size: u64, outside: &mut NoHand
 /// Errors: EUCLEAN (reported), EIO, ENOMEM, ENOSPC.
 pub(crate) fn skip_to(inode: &VfsInode, pos: u64) -> Result {
     let outside = NoHandle::here()?;
+    // The block with the end is read, changed and written.
+    inode.wait_for_direct_io(&outside);
     let _invalidate = inode.lock_invalidate();
     clear_tail(inode, &outside, inode.size(), pos).map(|_| ())
 }

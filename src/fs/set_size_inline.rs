@@ -21,6 +21,7 @@ use crate::{
         Corrupt,
     },
 };
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
 
 /// The magic number of the attributes in a slot, from behind which offsets count.
@@ -61,6 +62,10 @@ pub(super) fn set_size(
             info.set_disksize(size);
             inode.set_size(size);
             inode.inc_version();
+        }
+        if size == 0 && old != 0 {
+            // What comes in its place may be too long for the inode.
+            info.was_replaced.store(true, Relaxed);
         }
         inode.touch();
         attr.apply();

@@ -313,7 +313,7 @@ fn step(
     let info = inode.data();
     let bounds = FileBounds::new(sb.info(), inode.ino());
     let slot = inode_write::prepare(handle, inode)?;
-    let allocation = Allocation::new(sb, handle);
+    let allocation = Allocation::of_map(inode, handle).from_pool();
     let blocks = Contents {
         allocation: &allocation,
         was,
@@ -346,7 +346,6 @@ fn step(
     let delayed = Delayed::look(inode, &cache, from, end);
     certainly(info, || cache.remove(from, end));
     trace::unknown(RangeEvent::CacheRemove, inode, from, end);
-    info.forget_tail(from, end);
     alloc::release(sb, delayed.gone(inode, &cache));
     let stored = slot.store_mapped(&guard);
     inode_write::note_change(handle, inode, true);

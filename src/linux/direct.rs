@@ -241,6 +241,11 @@ unsafe fn write_locked<T: FileOps>(
             }
             flags |= bindings::IOMAP_DIO_FORCE_WAIT;
         }
+        let nowait = (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0;
+        if (*iocb).ki_flags & bindings::IOCB_DSYNC != 0 {
+            // What follows when it has ended waits for completions, so it is not for who completes.
+            flags |= bindings::IOMAP_DIO_FORCE_WAIT;
+        }
         let written = bindings::iomap_dio_rw(
             iocb,
             from,
@@ -250,12 +255,12 @@ unsafe fn write_locked<T: FileOps>(
             ptr::null_mut(),
             0,
         );
-        if grows && exclusive && written != count as isize {
+        // The request may be gone if it goes on by itself.
+        let not_here = written == -(bindings::ENOTBLK as isize);
+        if grows && exclusive && written != count as isize && !not_here {
             T::DirectWrite::after_failing(inode);
         }
-        let nowait = (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0;
-        let refused = written == -(bindings::ENOTBLK as isize)
-            || (!whole && !nowait && written == EAGAIN.to_errno() as isize);
+        let refused = not_here || (!whole && !nowait && written == EAGAIN.to_errno() as isize);
         if refused {
             // What has been written is written again.
             let used = count.saturating_sub(bindings::iov_iter_count(from));

@@ -62,6 +62,10 @@ impl<T: FileOps> Writing<T> {
             } else {
                 bindings::inode_lock(raw);
             }
+            if (*iocb).ki_flags & bindings::IOCB_DIRECT != 0 {
+                // Parts of blocks are read, changed and written.
+                bindings::inode_dio_wait(raw);
+            }
             let mut written = Self::write_locked(iocb, from, inode);
             bindings::inode_unlock(raw);
             if (*iocb).ki_flags & bindings::IOCB_DIRECT != 0 {

@@ -139,6 +139,12 @@ impl<'a> Iomap<'a> {
         self.raw.flags |= bindings::IOMAP_F_SHARED as u16;
     }
 
+    /// Says that more than data has to get to disk before a write to this mapping has lasted.
+    #[inline]
+    pub(crate) fn set_dirty(&mut self) {
+        self.raw.flags |= bindings::IOMAP_F_DIRTY as u16;
+    }
+
     /// What has been said of a mapping by [`set_filling`](Self::set_filling): where it begins in the file, its
     /// length, and where it is on the device, all in bytes. `None` for others.
     pub(crate) fn filling(&self) -> Option<(u64, u64, u64)> {

@@ -1,27 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What of a file is not on disk yet, as its extent status cache knows it: delayed ranges, which
-//! hold a reservation each, ranges in flight, and blocks whose tails are still to be written.
+//! hold a reservation each, and ranges in flight.
 //!
 //! These are facts that exist nowhere else. So [`clear`](ExtentMap::clear) is not for a map that has
 //! any ([`settled`](ExtentMap::settled) says so), and whoever replaces a delayed range by something
 //! else has to give back what was reserved for it: [`delayed_clusters`](ExtentMap::delayed_clusters)
 //! counts that, before and after.
 
-use super::{
-    ExtentMap, Range, RangeStore, RangeValue, KIND_DELAYED, KIND_IN_FLIGHT, KIND_MASK, KIND_TAIL,
-    KIND_WRITTEN,
-};
+use super::{ExtentMap, Range, RangeStore, RangeValue, KIND_DELAYED, KIND_IN_FLIGHT, KIND_MASK};
 use crate::engine::mapping::Mapping;
 use crate::ondisk::FileBlock;
 
 impl RangeValue {
     /// Whether the range's newest contents are on disk, as far as the cache knows.
     fn is_settled(self) -> bool {
-        !matches!(
-            self.0 & KIND_MASK,
-            KIND_DELAYED | KIND_IN_FLIGHT | KIND_TAIL
-        )
+        !self.is_unmapped()
     }
 
     fn is_delayed(self) -> bool {
@@ -30,16 +24,6 @@ impl RangeValue {
 
     fn is_unmapped(self) -> bool {
         matches!(self.0 & KIND_MASK, KIND_DELAYED | KIND_IN_FLIGHT)
-    }
-
-    /// A written range as one with its tail still to be written.
-    fn as_tail(self) -> Option<Self> {
-        (self.0 & KIND_MASK == KIND_WRITTEN).then_some(Self(self.0 & !KIND_MASK | KIND_TAIL))
-    }
-
-    /// The reverse.
-    fn as_written(self) -> Option<Self> {
-        (self.0 & KIND_MASK == KIND_TAIL).then_some(Self(self.0 & !KIND_MASK | KIND_WRITTEN))
     }
 }
 
@@ -125,19 +109,6 @@ impl<S: RangeStore> ExtentMap<'_, S> {
         found
     }
 
-    /// The first block at or above `from` that has a tail to be written in place. Writer.
-    pub fn first_tail(&self, from: FileBlock) -> Option<FileBlock> {
-        let mut found = None;
-        self.visit(from.get(), u32::MAX, |range| {
-            if range.value.as_written().is_none() {
-                return true;
-            }
-            found = Some(FileBlock::new(range.first.max(from.get())));
-            false
-        });
-        found
-    }
-
     /// Whether everything that is known stands on disk as well, so that it can be forgotten. Writer.
     #[must_use]
     pub fn settled(&self) -> bool {
@@ -177,38 +148,6 @@ impl<S: RangeStore> ExtentMap<'_, S> {
         }
     }
 
-    /// Notes that block `at`, if it is known to be written, has contents behind what was the end of
-    /// the file that are not on disk. Writer. Errors: the store's; the map is unchanged.
-    pub fn set_tail(&self, at: FileBlock) -> Result<(), S::Error> {
-        match self.next(at.get()) {
-            Some(range) if range.first <= at.get() => match range.value.as_tail() {
-                Some(value) => self.put(at.get(), at.get(), value),
-                None => Ok(()),
-            },
-            _ => Ok(()),
-        }
-    }
-
-    /// Notes that the blocks of `from..to` that [`set_tail`](Self::set_tail) has marked are on disk
-    /// as they are. Writer. Errors: the store's; the map then knows some of it.
-    pub fn settle_tails(&self, from: FileBlock, to: FileBlock) -> Result<(), S::Error> {
-        let Some(last) = to.get().checked_sub(1).filter(|last| *last >= from.get()) else {
-            return Ok(());
-        };
-        let mut at = from.get();
-        // Each turn goes past one range.
-        while let Some(range) = self.next(at).filter(|range| range.first <= last) {
-            if let Some(value) = range.value.as_written() {
-                self.put(range.first.max(at), range.last.min(last), value)?;
-            }
-            match range.last.checked_add(1) {
-                Some(next) if next > at && next <= last => at = next,
-                _ => break,
-            }
-        }
-        Ok(())
-    }
-
     /// Forgets what is known of `from..to` but for what is delayed. Writer. Errors: the store's; the
     /// map then knows some of it.
     pub fn remove_settled(&self, from: FileBlock, to: FileBlock) -> Result<(), S::Error> {
@@ -240,15 +179,6 @@ impl<S: RangeStore> ExtentMap<'_, S> {
             at = end;
         }
         Ok(())
-    }
-
-    /// Gives `first..=last` a value.
-    fn put(&self, first: u32, last: u32, value: RangeValue) -> Result<(), S::Error> {
-        let range = Range { first, last, value };
-        if self.inline.is_spilled() {
-            return self.store.store(self.union(range));
-        }
-        self.save(&self.inline.load().replaced(first, last, Some(value)))
     }
 }
 
@@ -321,7 +251,6 @@ mod tests {
     enum Model {
         Unknown,
         Kind(MapKind),
-        Tail(MapKind),
     }
 
     fn at_disk(block: u32) -> FsBlock {
@@ -372,21 +301,7 @@ mod tests {
                         cache.remove(from, to).unwrap();
                         model[span].fill(Model::Unknown);
                     }
-                    6 => {
-                        cache.set_tail(from).unwrap();
-                        if let Model::Kind(kind @ MapKind::Written(_)) = model[first as usize] {
-                            model[first as usize] = Model::Tail(kind);
-                        }
-                    }
-                    7 => {
-                        cache.settle_tails(from, to).unwrap();
-                        for block in &mut model[span] {
-                            if let Model::Tail(kind) = *block {
-                                *block = Model::Kind(kind);
-                            }
-                        }
-                    }
-                    8 => {
+                    6 | 7 => {
                         cache.remove_delayed(from, to).unwrap();
                         for block in &mut model[span] {
                             if *block == Model::Kind(MapKind::Delayed) {
@@ -408,32 +323,8 @@ mod tests {
         }
     }
 
-    /// Two tails side by side are one range; settling nothing inside of it changes nothing.
-    #[test]
-    fn nothing_to_settle() {
-        let (inline, store) = (InlineMap::new(), Tree::default());
-        let cache = ExtentMap::new(&inline, &store);
-        for lblk in [0, 10, 20, 30].map(FileBlock::new) {
-            let kind = MapKind::Written(at_disk(lblk.get()));
-            cache.set(&Mapping { lblk, len: 5, kind }).unwrap();
-        }
-        let tails = [11, 12].map(FileBlock::new);
-        for tail in tails {
-            cache.set_tail(tail).unwrap();
-        }
-        cache.settle_tails(tails[1], tails[1]).unwrap();
-        assert_eq!(cache.first_tail(tails[1]), Some(tails[1]));
-        cache.settle_tails(tails[0], tails[1]).unwrap();
-        assert_eq!(cache.first_tail(FileBlock::ZERO), Some(tails[1]));
-    }
-
     fn ask(cache: &ExtentMap<'_, Tree>, model: &[Model], a: u32, b: u32) {
-        let unsettled = |m: &Model| {
-            matches!(
-                m,
-                Model::Tail(_) | Model::Kind(MapKind::Delayed | MapKind::InFlight)
-            )
-        };
+        let unsettled = |m: &Model| matches!(m, Model::Kind(MapKind::Delayed | MapKind::InFlight));
         for (block, expected) in model.iter().enumerate() {
             let at = FileBlock::new(block as u32);
             let found = cache
@@ -441,7 +332,7 @@ mod tests {
                 .map(|m| m.clip(at, at.saturating_add(1)).unwrap().kind);
             let kind = match expected {
                 Model::Unknown => None,
-                Model::Kind(kind) | Model::Tail(kind) => Some(*kind),
+                Model::Kind(kind) => Some(*kind),
             };
             assert_eq!(found, kind, "block {block}");
         }
@@ -470,10 +361,6 @@ mod tests {
         let next = next.map(|n| FileBlock::new(n as u32 + from));
         assert_eq!(cache.first_unsettled(first), next);
         assert_eq!(cache.settled(), !model.iter().any(unsettled));
-        let mut rest = model.iter().skip(from as usize);
-        let next = rest.position(|m| matches!(m, Model::Tail(_)));
-        let next = next.map(|n| FileBlock::new(n as u32 + from));
-        assert_eq!(cache.first_tail(first), next);
         let run = model
             .iter()
             .skip(from as usize)

@@ -301,6 +301,13 @@ impl InFlight {
         (front, rest)
     }
 
+    /// What [`split`](Self::split) has made two of is one run again, owned by an I/O: the second part begins
+    /// behind this one.
+    pub(crate) fn rejoin_into_io(self, sb: &Sb) {
+        let end = self.start.get().saturating_add(self.blocks.into());
+        shared::unsplit(sb, FsBlock::new(end));
+    }
+
     /// The write has completed: the blocks are in use on disk as well. They stay in flight on an
     /// error, and come back with it.
     ///

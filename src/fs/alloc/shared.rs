@@ -289,6 +289,19 @@ pub(super) fn split(sb: &Sb, at: FsBlock) {
     });
 }
 
+/// Takes back a [`split`]: the run is one again.
+pub(super) fn unsplit(sb: &Sb, at: FsBlock) {
+    let mask = sb.info().geometry.cluster_ratio().wrapping_sub(1);
+    if at.get() & u64::from(mask) == 0 {
+        return;
+    }
+    each(sb, at, 1, |table, base| {
+        if let Some(entry) = table.places.get_mut(&base) {
+            entry.users = entry.users.saturating_sub(1).max(1);
+        }
+    });
+}
+
 /// Calls `f` for the clusters that blocks are in, with the table locked. Not where clusters are blocks.
 fn each(sb: &Sb, start: FsBlock, blocks: u32, mut f: impl FnMut(&mut Table, u64)) {
     let geo = &sb.info().geometry;
