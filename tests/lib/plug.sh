@@ -34,6 +34,7 @@ reference_end() {
 plug() {
 	truncate -s 0 "$WORK/snapshot" && truncate -s 256M "$WORK/snapshot"
 	losetup /dev/loop0 "$WORK/snapshot"
+	# shellcheck disable=SC2154
 	dmsetup create plug --table "0 $((size * 2048)) snapshot /dev/ram1 /dev/loop0 N 8" && dmsetup mknodes
 	[ "$2" = 0 ] || replay-log some /dev/ram2 /dev/mapper/plug "$1" "$SEED"
 }
