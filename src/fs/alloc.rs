@@ -291,7 +291,7 @@ impl<'a> Allocation<'a> {
 
     /// The same for a change that gives space back, or moves it: what its map needs may come from what is kept
     /// back.
-    pub(crate) fn from_pool(self) -> Self {
+    pub(crate) fn using_pool(self) -> Self {
         Self {
             claim: Claim::Pool,
             ..self

@@ -130,7 +130,7 @@ fn change(
     let sb = inode.super_block();
     let bounds = FileBounds::new(sb.info(), inode.ino());
     let tx = Tx::new(handle, sb.device(), Verified::Extent);
-    let allocation = Allocation::of_map(inode, handle).from_pool();
+    let allocation = Allocation::of_map(inode, handle).using_pool();
     let seed = inode.data().csum_seed;
     let editor = ExtentEditor::new(&tx, &allocation, &bounds, seed, sb.block_size());
     let root = &mut root.block;

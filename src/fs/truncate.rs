@@ -313,7 +313,7 @@ fn step(
     let info = inode.data();
     let bounds = FileBounds::new(sb.info(), inode.ino());
     let slot = inode_write::prepare(handle, inode)?;
-    let allocation = Allocation::of_map(inode, handle).from_pool();
+    let allocation = Allocation::of_map(inode, handle).using_pool();
     let blocks = Contents {
         allocation: &allocation,
         was,
