@@ -1,6 +1,5 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# timeout: 900
 #
 # Reading in every other way and by many at once: splice, sendfile, execution, O_NOATIME, what a
 # read-only mount refuses, swap files, concurrent readers under memory pressure, fio's verification.
