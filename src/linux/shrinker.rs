@@ -420,8 +420,17 @@ unsafe extern "C" fn count<F: FileSystem>(
     shrinker: *mut bindings::shrinker,
     _control: *mut bindings::shrink_control,
 ) -> c_ulong {
-    // SAFETY: by contract. CAST: a word has 64 bits here.
-    unsafe { Caches::<F>::of(shrinker) }.shelf.ranges.read() as c_ulong
+    // SAFETY: by contract.
+    let ranges = &unsafe { Caches::<F>::of(shrinker) }.shelf.ranges;
+    let about = ranges.read();
+    // The last ones could be taken for none.
+    let count = if about > ranges.error() {
+        about
+    } else {
+        ranges.sum()
+    };
+    // CAST: a word has 64 bits here.
+    count as c_ulong
 }
 
 /// `scan_objects`.
