@@ -4,7 +4,8 @@
 //!
 //! What the block with the end has behind it is cleared in the page cache before anything else, and
 //! nothing that is on disk is uncovered before that is on disk as well. A file that gets longer has a hole
-//! at its end. A file that gets shorter is put among the orphans together with its new size, in
+//! at its end. Of a file that gets shorter the zeros behind the new end are written before that is its end on
+//! disk, so that [`super::completion`] can let the size go on whenever blocks are mapped. It is put among the orphans together with its new size, in
 //! one transaction; then its page cache goes, and its
 //! blocks are freed in steps ([`truncate`]). A crash in between is made up for by the next mount.
 //! Where nothing is to be freed, that one transaction is all.
