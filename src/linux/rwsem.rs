@@ -83,7 +83,8 @@ impl<T> RwSem<T> {
     pub(crate) fn try_write(&self) -> Option<WriteGuard<'_, T>> {
         // SAFETY: initialised in `new`.
         let locked = unsafe { bindings::down_write_trylock(self.raw.get()) } != 0;
-        locked.then_some(WriteGuard {
+        // Made only then: a guard that is dropped unlocks.
+        locked.then(|| WriteGuard {
             sem: self,
             _not_send: NotThreadSafe,
         })
