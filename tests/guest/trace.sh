@@ -9,7 +9,10 @@ load_drivers
 load_ram_disks
 
 tracing=/sys/kernel/tracing
-[ -d $tracing/events ] || mount -t tracefs none $tracing
+[ -d $tracing/events ] || {
+	mount -t tracefs none $tracing
+	trap 'umount $tracing' EXIT
+}
 events=$tracing/events/rext4
 [ -d $events ] || {
 	skip "trace events" "a kernel without"
