@@ -45,6 +45,10 @@ big:
 fsx:
 	@LONG=1 tests/run.sh --only guest fsx
 
+# `make xfstests XFSTESTS=DIR ARGS='-g quick'`: the user's xfstests, on C ext4 and on rext4.
+xfstests:
+	@tests/xfstests/run.sh "$(XFSTESTS)" $(ARGS)
+
 check-panics:
 	@tests/check-panics.sh
 
@@ -85,6 +89,7 @@ help:
 	@echo 'make crash          the plug pulled at every moment of a workload, not only at some'
 	@echo 'make big            directories of a million names'
 	@echo 'make fsx            a million random operations on files of each kind'
+	@echo "make xfstests       XFSTESTS=DIR ARGS='-g quick': a built xfstests, on C ext4 and rext4, compared"
 	@echo 'make bench          instructions per operation: C ext4, XFS and rext4'
 	@echo 'make check-panics   call sites in rext4.ko that can reach a panic'
 	@echo 'make lint           rustfmt, clippy (host and kernel), shellcheck'
@@ -95,5 +100,5 @@ help:
 	@echo 'KDIR=DIR      a built kernel tree for all of these     CORPUS=DIR  damaged images to test with'
 	@echo 'SEED=N        seed of the randomised tests             REXT4_CACHE=DIR  (default ~/.cache/rext4)'
 
-.PHONY: modules run shell test test-debug guest kunit crash big fsx check-panics bench kernel kernel-debug lint \
+.PHONY: modules run shell test test-debug guest kunit crash big fsx xfstests check-panics bench kernel kernel-debug lint \
 	rust-analyzer clean clean-objects help

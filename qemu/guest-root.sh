@@ -3,11 +3,12 @@
 #
 # Makes the guest's root file system if it is not there yet, and prints its path.
 #
-#     usage: qemu/guest-root.sh
+#     usage: qemu/guest-root.sh [xfstests]
 #
 # It is a squashfs with a small Debian trixie: a shell and the tools that file system tests use. It
 # contains nothing of the project: its init mounts the project's folder from the host and goes on
-# there (qemu/guest-init.sh).
+# there (qemu/guest-init.sh). The one for xfstests has, beyond that, the programs and libraries that
+# those tests use (not xfstests itself); it is made only for who runs them.
 
 # shellcheck source=qemu/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -17,6 +18,11 @@ PACKAGES=(
 	gzip bzip2 xz-utils zstd tar cpio less
 	e2fsprogs xfsprogs dmsetup fio attr acl strace libcap2-bin quota xxd
 )
+case ${1:-} in
+'') ;;
+xfstests) PACKAGES+=(bc bsdextrautils file hostname libgdbm6t64 liburing2 psmisc uuid-runtime) ;;
+*) die "guest-root.sh: no root $1" ;;
+esac
 
 read -r -d '' INIT <<'STUB' || :
 #!/bin/sh

@@ -10,6 +10,7 @@
 #
 #     --kernel release|debug   which kernel of qemu/kernel.sh (default release); KDIR=DIR in the
 #                              environment is a kernel build tree that is used instead
+#     --root NAME              which root of qemu/guest-root.sh (default: the one without a name)
 #     --module FILE            rext4.ko to hand in (default: rext4.ko at the top of the project)
 #     --interactive            a shell on this terminal instead of a command's output
 #     --mem SIZE               memory (default 2G)
@@ -39,7 +40,7 @@
 # shellcheck source=qemu/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-kernel=release module='' interactive=0 mem=2G cpus=2 out='' timeout='' icount=0 append='' console=''
+kernel=release root='' module='' interactive=0 mem=2G cpus=2 out='' timeout='' icount=0 append='' console=''
 ignore='' splats=1 leaks=1 disks=() shares=() environment=() more=()
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -52,6 +53,7 @@ while [ $# -gt 0 ]; do
 	[ $# -ge 2 ] || die "guest.sh: $1 needs a value or is unknown"
 	case $1 in
 	--kernel) kernel=$2 ;;
+	--root) root=$2 ;;
 	--module) module=$2 ;;
 	--mem) mem=$2 ;;
 	--cpus) cpus=$2 ;;
@@ -72,7 +74,7 @@ done
 [ -n "$timeout" ] || timeout=$([ $interactive = 1 ] && echo 0 || echo 600)
 
 kdir=$("$PROJECT/qemu/kernel.sh" "$kernel")
-guest_root=$("$PROJECT/qemu/guest-root.sh")
+guest_root=$("$PROJECT/qemu/guest-root.sh" ${root:+"$root"})
 [ -n "$module" ] || module=$PROJECT/rext4.ko
 
 # A folder with the kernel's modules as modprobe wants them, made once per build of the kernel.
