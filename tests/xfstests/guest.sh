@@ -65,6 +65,8 @@ CONFIG
 	done
 } >/tmp/xfstests.config
 export HOST_OPTIONS=/tmp/xfstests.config
+# There is no udev that would make the nodes.
+export DM_DISABLE_UDEV=1
 # shellcheck disable=SC2086
 mke2fs -q -F -t ext4 ${MKFS_OPTIONS:-} /dev/vdb || fail "mke2fs failed"
 
