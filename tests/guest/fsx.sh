@@ -49,13 +49,13 @@ fdatasync = 0.3
 CONFIG
 }
 config 1500000 >"$WORK/usual"
-config 4000000 >"$WORK/squeezed"
+config 8000000 >"$WORK/squeezed"
 # A file that stays in its inode, or leaves it sooner or later.
 config 850 | sed 's/^max .*/max = 300/' >"$WORK/inline-out"
 sed -E 's/^(mapwrite|punch_hole|posix_fallocate) .*/\1 = 0/' "$WORK/inline-out" >"$WORK/inline"
 
 # fsx twice holds what the file should be; with the rest of its memory this leaves less than the file for its pages.
-echo +memory >/sys/fs/cgroup/cgroup.subtree_control && mkdir -p $group && echo 11M >$group/memory.max ||
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control && mkdir -p $group && echo 20M >$group/memory.max ||
 	not_ok "a cgroup for what is squeezed" "cannot be made"
 events() { awk '$1 == "max" {print $2}' $group/memory.events; }
 
