@@ -37,13 +37,13 @@ kunit:
 
 # What the tests do a part of each time, in full: every moment at which the plug can be pulled; very large directories.
 crash:
-	@LONG=1 tests/run.sh --only guest crash-meta
+	@LONG=1 SLICE=all tests/run.sh --only guest crash-meta
 
 big:
 	@LONG=1 tests/run.sh --only guest big crowds
 
 fsx:
-	@LONG=1 tests/run.sh --only guest fsx
+	@LONG=1 SLICE=all tests/run.sh --only guest fsx
 
 # `make xfstests XFSTESTS=DIR ARGS='-g quick'`: the user's xfstests, on C ext4 and on rext4.
 xfstests:
@@ -88,7 +88,7 @@ help:
 	@echo 'make test-debug     KUnit and guest tests on a kernel with lockdep, KASAN and kmemleak'
 	@echo 'make crash          the plug pulled at every moment of a workload, not only at some'
 	@echo 'make big            directories of a million names'
-	@echo 'make fsx            a million random operations on files of each kind'
+	@echo 'make fsx            a million random operations, on file systems of all kinds'
 	@echo "make xfstests       XFSTESTS=DIR ARGS='-g quick': a built xfstests, on C ext4 and rext4, compared"
 	@echo 'make bench          instructions per operation: C ext4, XFS and rext4'
 	@echo 'make check-panics   call sites in rext4.ko that can reach a panic'
