@@ -1,5 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# shards: 2
+# slice: 1
 # timeout: 900
 #
 # fio: contents with checksums, written by several jobs at once through psync, libaio, io_uring and mappings; random and
@@ -162,9 +164,11 @@ run() {
 	fi
 }
 
-last=
+last='' number=0
+shard=${SHARD:-0/1}
 while read -r name block mkfs; do
-	[[ $name =~ ${MATRIX:-.} ]] || continue
+	number=$((number + 1))
+	[[ $name =~ ${MATRIX:-.} ]] && [ $((number % ${shard#*/})) -eq "${shard%/*}" ] || continue
 	fallocate=native
 	[[ $name != ext[23] ]] || fallocate=none
 	# shellcheck disable=SC2086
