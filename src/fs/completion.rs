@@ -282,7 +282,7 @@ fn fill(
     if is_deeper(&root, shape) {
         return Ok(at);
     }
-    let found = map::walk(inode, info, &root, at, |_| ())?;
+    let found = map::find(inode, info, &root, at)?;
     let part = found.clip(at, write.to).ok_or(EUCLEAN)?;
     let cache = info.extent_map();
     // The part of it that is in one group.

@@ -172,6 +172,27 @@ pub(super) fn walk(
     }
 }
 
+/// Asks the tree on disk for the range around one block, which may be a part of what continues; `data_sem`
+/// is held. A search, where [`walk`] reads all of a leaf. May sleep.
+///
+/// Errors: EIO, damage.
+pub(super) fn find(
+    inode: &VfsInode,
+    info: &InodeInfo,
+    root: &Root,
+    at: FileBlock,
+) -> Result<Mapping, Fault> {
+    let sb = inode.super_block();
+    let bounds = FileBounds::new(sb.info(), inode.ino());
+    match info.map_kind() {
+        MapKind::Extents => ExtentTree::new(&root.block, info.csum_seed, &bounds)
+            .lookup(&Meta::new(sb, Verified::Extent), at),
+        MapKind::Indirect => IndirectMap::new(&root.block, sb.info().pointer_bits, &bounds)
+            .lookup(&Meta::new(sb, Verified::Indirect), at),
+        MapKind::None => Ok(Mapping::hole(FileBlock::ZERO, FileBlock::END)),
+    }
+}
+
 /// Checks the root of the block map of an inode that is being read.
 ///
 /// Errors: what is wrong with it.

@@ -155,7 +155,7 @@ pub(crate) fn unmap_last(
     let mut result = remove(handle, inode, &mut root, &contents, lblk);
     if result.is_err() {
         // It may be that the block has gone, and a block of the map that it leaves empty could not.
-        let found = map::walk(inode, info, &root, lblk, |_| ());
+        let found = map::find(inode, info, &root, lblk);
         if found.is_ok_and(|m| m.kind == mapping::MapKind::Hole) {
             result = Ok(());
         }
