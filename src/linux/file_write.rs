@@ -101,6 +101,11 @@ impl<T: FileOps> Writing<T> {
             if err != 0 {
                 return err as isize;
             }
+            let rewritten = super::rewrite::rewrite(iocb, from, inode);
+            if rewritten != 0 {
+                // CAST: less than a block.
+                return rewritten as isize;
+            }
             let room = T::inline_room(inode);
             if room != 0 {
                 match Self::write_inline(iocb, from, inode, room) {

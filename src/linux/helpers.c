@@ -98,6 +98,21 @@ __rext4_helper bool rext4_helper_d_drop_sole(struct dentry *dentry, unsigned int
 	return sole;
 }
 
+__rext4_helper void rext4_helper_begin_completion(struct completion *done)
+{
+	init_completion(done);
+}
+
+__rext4_helper void rext4_helper_mtree_lock_here(struct maple_tree *tree)
+{
+	mtree_lock(tree);
+}
+
+__rext4_helper void rext4_helper_mtree_unlock_here(struct maple_tree *tree)
+{
+	mtree_unlock(tree);
+}
+
 __rext4_helper loff_t rext4_helper_i_size_read(const struct inode *inode)
 {
 	return i_size_read(inode);
@@ -263,6 +278,31 @@ __rext4_helper struct folio *rext4_helper_filemap_lock_folio(struct address_spac
 							     pgoff_t index)
 {
 	return filemap_lock_folio(mapping, index);
+}
+
+/*
+ * Whether all of a locked folio is dirty, and it is one block, so that nothing more is known of its parts.
+ * Its contents can be changed then.
+ */
+__rext4_helper bool rext4_helper_is_whole_and_dirty(struct folio *folio, size_t block)
+{
+	if (!folio_test_dirty(folio) || !folio_test_uptodate(folio) || folio_test_private(folio) ||
+	    folio_size(folio) != block)
+		return false;
+	folio_wait_stable(folio);
+	return true;
+}
+
+__rext4_helper size_t rext4_helper_copy_to_folio(struct folio *folio, size_t offset, size_t bytes,
+						 struct iov_iter *from)
+{
+	size_t copied;
+
+	if (mapping_writably_mapped(folio->mapping))
+		flush_dcache_folio(folio);
+	copied = copy_folio_from_iter_atomic(folio, offset, bytes, from);
+	flush_dcache_folio(folio);
+	return copied;
 }
 
 __rext4_helper void rext4_helper_memcpy_to_folio(struct folio *folio, size_t offset,

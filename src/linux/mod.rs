@@ -57,6 +57,7 @@ pub(crate) mod proc;
 pub(crate) mod random;
 pub(crate) mod ratelimit;
 pub(crate) mod readahead;
+mod rewrite;
 pub(crate) mod rwsem;
 pub(crate) mod sched;
 pub(crate) mod security;
