@@ -9,8 +9,7 @@
 //! is cleared.
 //!
 //! # Invariants
-//! - Ranges do not overlap, and neighbours that continue each other are one range: whoever adds
-//!   one stores the union.
+//! - Ranges do not overlap, and neighbours that continue each other are one range.
 //! - A range's value holds `physical - logical`, so that any part of a range has the value of the
 //!   whole: a store may cut a range without knowing what the value means.
 //! - While the map has spilled, the inline slots are empty.
@@ -142,7 +141,7 @@ impl Range {
 }
 
 /// Where ranges are kept once there are more than the inode has room for: an ordered map from
-/// disjoint ranges to values, which does not need to understand the values nor to merge.
+/// disjoint ranges to values, which does not need to understand the values.
 ///
 /// All methods take `&self`: the writers' lock is not the store's, see the module's head.
 pub trait RangeStore {
@@ -153,7 +152,8 @@ pub trait RangeStore {
     fn find(&self, at: u32) -> Option<Range>;
 
     /// Gives all of `range` its value. What other ranges had in it is replaced; their parts
-    /// outside keep their values. On an error nothing has changed.
+    /// outside keep their values. It is one range with those of the same value that it touches.
+    /// On an error nothing has changed.
     fn store(&self, range: Range) -> Result<(), Self::Error>;
 
     /// Makes `first..=last` unknown; parts of ranges outside keep their values. May need memory
@@ -245,6 +245,30 @@ impl InlineMap {
             span.store(s, Relaxed);
             value.store(v, Relaxed);
         }
+    }
+
+    /// Writer only: gives `new` from the second range to the first, if it stands between the two and
+    /// goes on with the first: what is written at the end of a file goes on with its data, and takes
+    /// from the hole behind. Whether that was so.
+    #[inline]
+    fn advance(&self, new: &Range) -> bool {
+        let [span0, value0, span1, _] = &self.words;
+        let (a, b) = (span0.load(Relaxed), span1.load(Relaxed));
+        let ((first, len), (behind, left)) = ((a >> 32, a as u32), (b >> 32, b as u32));
+        let more = new.last.wrapping_sub(new.first).wrapping_add(1);
+        let goes_on = len != 0
+            && value0.load(Relaxed) == new.value.0
+            && first.wrapping_add(len.into()) == u64::from(new.first)
+            && behind == u64::from(new.first);
+        // Some of it stays; so the length of `new` is not 2^32.
+        if !goes_on || more >= left {
+            return false;
+        }
+        // Both ends are below 2^32, so that nothing spills over.
+        span0.store(a.wrapping_add(more.into()), Relaxed);
+        let by = (u64::from(more) << 32).wrapping_sub(more.into());
+        span1.store(b.wrapping_add(by), Relaxed);
+        true
     }
 
     /// Writer only: says that the ranges are in the store.
@@ -402,7 +426,10 @@ impl<'a, S: RangeStore> ExtentMap<'a, S> {
             return Ok(());
         };
         if self.inline.is_spilled() {
-            return self.store.store(self.union(new));
+            return self.store.store(new);
+        }
+        if self.inline.advance(&new) {
+            return Ok(());
         }
         self.save(
             &self
@@ -470,21 +497,6 @@ impl<'a, S: RangeStore> ExtentMap<'a, S> {
         Ok(())
     }
 
-    /// `range` together with the ranges of the store that it continues or that continue it.
-    fn union(&self, mut range: Range) -> Range {
-        if let Some(before) = range.first.checked_sub(1) {
-            if let Some(left) = self.find(before).filter(|r| r.value == range.value) {
-                range.first = left.first;
-            }
-        }
-        if let Some(after) = range.last.checked_add(1) {
-            if let Some(right) = self.find(after).filter(|r| r.value == range.value) {
-                range.last = right.last;
-            }
-        }
-        range
-    }
-
     fn fill_store(&self, new: Range) -> Result<(), S::Error> {
         let mut at = new.first;
         // Each turn goes past one known range or fills one gap.
@@ -502,11 +514,11 @@ impl<'a, S: RangeStore> ExtentMap<'a, S> {
                         .and_then(|r| r.first.checked_sub(1))
                         .unwrap_or(u32::MAX);
                     let last = gap_end.min(new.last);
-                    self.store.store(self.union(Range {
+                    self.store.store(Range {
                         first: at,
                         last,
                         ..new
-                    }))?;
+                    })?;
                     let Some(after) = last.checked_add(1) else {
                         break;
                     };

@@ -151,7 +151,7 @@ impl BufferedWrite for Write {
     }
 }
 
-/// Reserves space for blocks from `at` on, up to `to`, as many as there is space for: how many, and
+/// Reserves space for blocks from `at` on, up to `to`, in a range that is not delayed, as many as there is space for: how many, and
 /// the cookie under which they are delayed. `None` if what was found under `cookie` is not so any
 /// more.
 ///
@@ -177,7 +177,13 @@ fn reserve(
         let first = at.get().wrapping_shr(bits);
         let last = end.get().saturating_sub(1).wrapping_shr(bits);
         let clusters = last.saturating_sub(first).saturating_add(1);
-        let needed = clusters.saturating_sub(cache.delayed_clusters(at, end, bits));
+        // In a range that is not delayed, and is known by the block, there is nothing promised.
+        let promised = if bits == 0 {
+            0
+        } else {
+            cache.delayed_clusters(at, end, bits)
+        };
+        let needed = clusters.saturating_sub(promised);
         let tables = match stretch_bits(inode) {
             None => 0,
             Some(bits) => {

@@ -86,22 +86,6 @@ impl RangeTree {
         unsafe { self.member.join(shelf, inode) };
     }
 
-    /// How many ranges more there are once `first..=last` is one range, or none if `added` is 0.
-    fn growth(&self, first: u32, last: u32, added: i32) -> i32 {
-        let mut growth = added;
-        let mut at = first;
-        // Each turn goes past a range that is replaced, as a whole or but for its ends.
-        while let Some(range) = self.find(at).filter(|range| range.first <= last) {
-            let ends = i32::from(range.first < first).wrapping_add((range.last > last).into());
-            growth = growth.wrapping_add(ends.wrapping_sub(1));
-            match range.last.checked_add(1) {
-                Some(next) if next > at && next <= last => at = next,
-                _ => break,
-            }
-        }
-        growth
-    }
-
     /// Whether the store is empty.
     fn is_empty(&self) -> bool {
         // SAFETY: the tree is initialised; the root is a word that is read racily by design.
@@ -112,29 +96,63 @@ impl RangeTree {
         }
     }
 
-    /// Stores `entry`, a value entry or NULL for nothing, over `first..=last`.
+    /// Gives `from..=to` its value, or none, joined with what it touches of the same.
+    ///
+    /// One walk to where the change is, and mostly no other: what is there, and beside it, is looked at
+    /// from the place that is then written to.
     ///
     /// Errors: ENOMEM; then nothing has changed, since the tree allocates before it writes.
-    fn put(&self, first: u32, last: u32, entry: *mut c_void) -> Result {
-        // SAFETY: the tree is initialised; takes its lock, and gives it up while it allocates.
-        to_result(unsafe {
-            bindings::mtree_store_range(
-                self.tree.get(),
-                first as usize,
-                last as usize,
-                entry,
-                // The file system may be what memory is reclaimed from.
-                bindings::GFP_NOFS,
-            )
-        })
+    fn put(&self, from: u32, to: u32, value: Option<RangeValue>) -> Result {
+        let (mut first, mut last) = (from, to);
+        // How many ranges more there will be.
+        let mut growth = i32::from(value.is_some());
+        let mut state = self.state(from.saturating_sub(1));
+        let behind = to.saturating_add(1) as usize;
+        // SAFETY: the tree is initialised. The state is a fresh one of this tree and is used under the
+        // tree's lock. Only `mas_store_gfp` gives that up, to allocate nodes, and walks anew then.
+        let stored = unsafe {
+            bindings::mtree_lock_here(self.tree.get());
+            // Each turn goes past a range that is replaced or touched.
+            loop {
+                let entry = bindings::mas_find(&mut state, behind);
+                if entry.is_null() {
+                    break;
+                }
+                let range = found(&state, entry);
+                if Some(range.value) == value {
+                    (first, last) = (first.min(range.first), last.max(range.last));
+                    growth = growth.wrapping_sub(1);
+                } else if range.first <= to && range.last >= from {
+                    let ends = i32::from(range.first < from).wrapping_add((range.last > to).into());
+                    growth = growth.wrapping_add(ends.wrapping_sub(1));
+                }
+                if range.last as usize >= behind {
+                    break;
+                }
+            }
+            // All in the range that was found last: the state need not walk again.
+            let inside = state.status == bindings::maple_status_ma_active
+                && state.index <= first as usize
+                && last as usize <= state.last;
+            if !inside {
+                state = self.state(0);
+            }
+            (state.index, state.last) = (first as usize, last as usize);
+            let entry = value.map_or(ptr::null_mut(), |value| to_entry(value.raw()));
+            // The file system may be what memory is reclaimed from.
+            let stored = bindings::mas_store_gfp(&mut state, entry, bindings::GFP_NOFS);
+            bindings::mtree_unlock_here(self.tree.get());
+            stored
+        };
+        to_result(stored)?;
+        self.member.count(growth);
+        Ok(())
     }
-}
 
-impl RangeStore for RangeTree {
-    type Error = Error;
-
-    fn find(&self, at: u32) -> Option<Range> {
-        let mut state = bindings::ma_state {
+    /// A walk of the tree that begins at `at`.
+    #[inline]
+    fn state(&self, at: u32) -> bindings::ma_state {
+        bindings::ma_state {
             tree: self.tree.get(),
             index: at as usize,
             last: at as usize,
@@ -144,35 +162,40 @@ impl RangeStore for RangeTree {
             status: bindings::maple_status_ma_start,
             store_type: bindings::store_type_wr_invalid,
             ..Default::default()
-        };
+        }
+    }
+}
+
+/// The range at which a walk has found `entry`.
+#[inline]
+fn found(state: &bindings::ma_state, entry: *mut c_void) -> Range {
+    // CAST: within the first 2^32 indices, which is all that `put` uses; beside a writer the
+    // bounds may be anything, and are thrown away.
+    Range {
+        first: state.index as u32,
+        last: state.last as u32,
+        value: RangeValue::from_raw(from_entry(entry)),
+    }
+}
+
+impl RangeStore for RangeTree {
+    type Error = Error;
+
+    fn find(&self, at: u32) -> Option<Range> {
+        let mut state = self.state(at);
         let guard = rcu::Guard::new();
         // SAFETY: the state is a fresh one for this tree, and we are in an RCU read section.
         let entry = unsafe { bindings::mas_find(&mut state, u32::MAX as usize) };
         drop(guard);
-        if entry.is_null() {
-            return None;
-        }
-        // CAST: within the first 2^32 indices, which is all that `put` uses; beside a writer the
-        // bounds may be anything, and are thrown away.
-        Some(Range {
-            first: state.index as u32,
-            last: state.last as u32,
-            value: RangeValue::from_raw(from_entry(entry)),
-        })
+        (!entry.is_null()).then(|| found(&state, entry))
     }
 
     fn store(&self, range: Range) -> Result {
-        let growth = self.growth(range.first, range.last, 1);
-        self.put(range.first, range.last, to_entry(range.value.raw()))?;
-        self.member.count(growth);
-        Ok(())
+        self.put(range.first, range.last, Some(range.value))
     }
 
     fn erase(&self, first: u32, last: u32) -> Result {
-        let growth = self.growth(first, last, 0);
-        self.put(first, last, ptr::null_mut())?;
-        self.member.count(growth);
-        Ok(())
+        self.put(first, last, None)
     }
 
     fn clear(&self) {

@@ -233,7 +233,23 @@ mod tests {
             assert!(range.first <= range.last, "the maple tree refuses that");
             self.cut(range.first, range.last);
             let mut map = self.0.borrow_mut();
-            map.insert(range.first, (range.last, range.value.raw()));
+            let (mut first, mut last, value) = (range.first, range.last, range.value.raw());
+            if let Some((&before, _)) = map
+                .range(..first)
+                .next_back()
+                .filter(|(_, v)| **v == (first.wrapping_sub(1), value))
+            {
+                first = before;
+            }
+            if let Some((to, _)) = map
+                .get(&last.wrapping_add(1))
+                .filter(|v| v.1 == value)
+                .copied()
+            {
+                map.remove(&(last + 1));
+                last = to;
+            }
+            map.insert(first, (last, value));
             Ok(())
         }
 

@@ -76,9 +76,22 @@ impl RangeStore for Store {
         assert!(range.first <= range.last && range.value.raw() < 1 << 51);
         assert_ne!(range.value.raw(), 0);
         self.cut(range.first, range.last);
-        self.ranges
-            .borrow_mut()
-            .insert(range.first, (range.last, range.value));
+        let mut ranges = self.ranges.borrow_mut();
+        let (mut first, mut last) = (range.first, range.last);
+        let before = ranges.range(..first).next_back();
+        if let Some((f, (l, v))) = before.map(|(f, r)| (*f, *r)) {
+            if l.checked_add(1) == Some(first) && v == range.value {
+                first = f;
+            }
+        }
+        let behind = last.checked_add(1).and_then(|next| ranges.get(&next));
+        if let Some((l, v)) = behind.copied() {
+            if v == range.value {
+                ranges.remove(&(last + 1));
+                last = l;
+            }
+        }
+        ranges.insert(first, (last, range.value));
         Ok(())
     }
 
