@@ -3,7 +3,9 @@
 //! The module: what loading registers, and in which order it goes away.
 
 use super::{mount::Mount, sysfs, Rext4Fs, INODE_CACHE};
-use crate::linux::{fs_type::Registration, inode::InodeCacheGuard, surfaces::TypeDirs};
+use crate::linux::{
+    direct::BiosGuard, fs_type::Registration, inode::InodeCacheGuard, surfaces::TypeDirs,
+};
 use kernel::prelude::*;
 
 /// The loaded module. Fields are dropped from top to bottom: first nobody can mount any more,
@@ -12,11 +14,13 @@ pub(crate) struct Rext4 {
     _compatible: [Option<Pin<KBox<Registration>>>; 3],
     _own: Pin<KBox<Registration>>,
     _inodes: InodeCacheGuard<Rext4Fs>,
+    _bios: BiosGuard,
 }
 
 impl kernel::Module for Rext4 {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let inodes = INODE_CACHE.create(c"rext4_inode_cache")?;
+        let bios = BiosGuard::new()?;
         let dirs = TypeDirs::new(c"rext4", sysfs::FEATURES)?;
         // What may fail comes before the first name that can be mounted: a failing module goes
         // without asking whether somebody uses it already. The name ext4 may well be taken, the
@@ -51,6 +55,7 @@ impl kernel::Module for Rext4 {
             _compatible: compatible,
             _own: own,
             _inodes: inodes,
+            _bios: bios,
         })
     }
 }

@@ -18,8 +18,13 @@ use super::{
     iomap::{IomapOps, IomapTable},
     writeback::WritebackOps,
 };
-use core::{marker::PhantomData, ptr};
-use kernel::{ffi::c_int, ffi::c_uint, prelude::*};
+use core::{
+    marker::PhantomData,
+    mem::{offset_of, MaybeUninit},
+    ptr,
+    sync::atomic::{AtomicBool, Ordering},
+};
+use kernel::{error::to_result, ffi::c_int, ffi::c_uint, prelude::*, types::Opaque};
 
 /// Mappings for direct writes.
 pub(crate) trait DirectWrite: IomapOps {
@@ -44,13 +49,67 @@ pub(crate) trait DirectWrite: IomapOps {
     fn after_failing(inode: &Inode<Self::Fs>);
 }
 
+/// How many bios there are when there is no memory, as in iomap's own set.
+const RESERVE: c_uint = 32;
+
+/// Where bios of direct writes come from. They are ioends, since they may need completion. iomap has a
+/// set for those, but one that always asks the slab; here each processor keeps some.
+#[repr(transparent)]
+struct Bios(Opaque<bindings::bio_set>);
+
+// SAFETY: a set is made to be used by all processors.
+unsafe impl Sync for Bios {}
+
+static BIOS: Bios = {
+    // SAFETY: zero is a valid value, of a set that has not been initialised.
+    Bios(Opaque::new(unsafe { MaybeUninit::zeroed().assume_init() }))
+};
+
+/// Whether there is a [`BiosGuard`].
+static IN_USE: AtomicBool = AtomicBool::new(false);
+
+/// As long as there is this one, files can be written to directly.
+pub(crate) struct BiosGuard(());
+
+impl BiosGuard {
+    /// Gets the memory. Once at a time.
+    ///
+    /// Errors: ENOMEM; EBUSY if there is one.
+    pub(crate) fn new() -> Result<Self> {
+        if IN_USE.swap(true, Ordering::Relaxed) {
+            return Err(EBUSY);
+        }
+        let front = offset_of!(bindings::iomap_ioend, io_bio) as c_uint;
+        let flags = bindings::BIOSET_NEED_BVECS | bindings::BIOSET_PERCPU_CACHE;
+        // SAFETY: the set is zeroed or has been given up, and nobody else has it.
+        let made = unsafe { bindings::bioset_init(BIOS.0.get(), RESERVE, front, flags as c_int) };
+        to_result(made).inspect_err(|_| IN_USE.store(false, Ordering::Relaxed))?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for BiosGuard {
+    fn drop(&mut self) {
+        // SAFETY: initialised. iomap has put each bio before its write ends, and a write keeps its file,
+        // whose superblock keeps the module.
+        unsafe { bindings::bioset_exit(BIOS.0.get()) };
+        IN_USE.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A write that its caller waits for.
+struct Waited {
+    /// The byte at which it ends.
+    end: u64,
+}
+
 struct DirectTable<D: DirectWrite>(PhantomData<D>);
 
 impl<D: DirectWrite> DirectTable<D> {
     const TABLE: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
         end_io: Some(ended::<D>),
         submit_io: Some(submit::<D>),
-        bio_set: &raw mut bindings::iomap_ioend_bioset,
+        bio_set: (&raw const BIOS).cast_mut().cast(),
     };
 }
 
@@ -58,7 +117,8 @@ impl<D: DirectWrite> DirectTable<D> {
 ///
 /// # Safety
 ///
-/// For iomap only, with a bio of our `bio_set` that has not been submitted.
+/// For iomap only, with a bio of our `bio_set` that has not been submitted, and a private pointer that is
+/// null or a [`Waited`].
 unsafe extern "C" fn submit<D: DirectWrite>(
     iter: *const bindings::iomap_iter,
     bio: *mut bindings::bio,
@@ -87,6 +147,12 @@ unsafe extern "C" fn submit<D: DirectWrite>(
             }
             let ioend = bindings::iomap_init_ioend(raw, bio, pos, flags as u16);
             ioend::note_len(ioend);
+            let waited: *const Waited = (*iter).private.cast();
+            if !waited.is_null() && (*waited).end == end {
+                // The last one: who waits for it may as well complete it.
+                ioend::submit_and_complete::<D::Writeback>(ioend);
+                return;
+            }
             ioend::complete_by::<D::Writeback>(ioend);
         }
         bindings::submit_bio(bio);
@@ -246,13 +312,22 @@ unsafe fn write_locked<T: FileOps>(
             // What follows when it has ended waits for completions, so it is not for who completes.
             flags |= bindings::IOMAP_DIO_FORCE_WAIT;
         }
+        let sync = (*iocb).ki_complete.is_none() || flags & bindings::IOMAP_DIO_FORCE_WAIT != 0;
+        // A bio that is polled for is not waited for in another way.
+        let polled = (*iocb).ki_flags & bindings::IOCB_HIPRI != 0;
+        let mut waited = Waited { end };
+        let private = if sync && !nowait && !polled {
+            (&raw mut waited).cast()
+        } else {
+            ptr::null_mut()
+        };
         let written = bindings::iomap_dio_rw(
             iocb,
             from,
             &IomapTable::<T::DirectWrite>::TABLE,
             &DirectTable::<T::DirectWrite>::TABLE,
             flags,
-            ptr::null_mut(),
+            private,
             0,
         );
         // The request may be gone if it goes on by itself.

@@ -2,8 +2,8 @@
 
 //! Completions of writes that the file system has something to do for.
 //!
-//! The last step of such a write (a transaction, which sleeps) is done by a work item of the
-//! inode's, on a workqueue of the superblock's that makes progress when memory is short: folios stay
+//! The last step of such a write (a transaction, which sleeps) is done by whoever waits for it
+//! ([`submit_and_complete`], direct writes), or else by a work item of the inode's, on a workqueue of the superblock's that makes progress when memory is short: folios stay
 //! under writeback until then, and reclaim waits for them.
 //!
 //! What has ended is on a list of the inode's, which is a stack of ioends. Whoever puts the first
@@ -146,21 +146,76 @@ unsafe extern "C" fn run<W: WritebackOps>(work: *mut bindings::work_struct) {
             bindings::list_add_head(&raw mut (*ioend).io_list, &raw mut list);
         }
         bindings::iomap_sort_ioends(&raw mut list);
+        finish::<W>(inode, &raw mut list);
+    }
+}
+
+/// Completes the ioends of `list`, at least one.
+///
+/// # Safety
+///
+/// They are of `inode`, which is one of `W::Fs` that they keep, and ours; they have ended.
+unsafe fn finish<W: WritebackOps>(inode: *mut bindings::inode, list: *mut bindings::list_head) {
+    // SAFETY: by contract.
+    unsafe {
         {
             // The folios wait for us, so memory must not wait for them.
             let _nofs = NoFs::new();
             let batch = Batch {
-                list: &raw mut list,
+                list,
                 _p: PhantomData,
             };
             W::complete(Inode::from_raw(inode), &batch);
         }
         // From the second one on the inode may be gone.
-        while list.next != &raw mut list {
-            let ioend = kernel::container_of!(list.next, bindings::iomap_ioend, io_list);
+        loop {
+            let next = (*list).next;
+            if next == list {
+                break;
+            }
+            let ioend = kernel::container_of!(next, bindings::iomap_ioend, io_list);
             bindings::list_unlink(&raw mut (*ioend).io_list);
             bindings::iomap_finish_ioends(ioend, (*ioend).io_error);
         }
+    }
+}
+
+/// Submits a direct write, waits for it, and completes it by `W`, in the calling task: what the work would
+/// do is done without going to it and back. May sleep; not inside a handle.
+///
+/// # Safety
+///
+/// As [`complete_by`]; the caller keeps the inode.
+pub(super) unsafe fn submit_and_complete<W: WritebackOps>(ioend: *mut bindings::iomap_ioend) {
+    let mut done = bindings::completion::default();
+    // SAFETY: by contract; the completion stays here until it has been waited for, and the ioend is ours
+    // again then.
+    unsafe {
+        bindings::begin_completion(&mut done);
+        // There is room for that as long as it is on no list.
+        (*ioend).io_list.next = (&raw mut done).cast();
+        (*ioend).io_bio.bi_end_io = Some(ended_here);
+        bindings::submit_bio(&raw mut (*ioend).io_bio);
+        bindings::wait_for_completion_io(&mut done);
+        let mut list = bindings::list_head::default();
+        list.next = &raw mut list;
+        list.prev = &raw mut list;
+        bindings::list_add_head(&raw mut (*ioend).io_list, &raw mut list);
+        finish::<W>((*ioend).io_inode, &raw mut list);
+    }
+}
+
+/// `bi_end_io` of [`submit_and_complete`].
+///
+/// # Safety
+///
+/// For the block layer only.
+unsafe extern "C" fn ended_here(bio: *mut bindings::bio) {
+    // SAFETY: by contract a bio of an ioend, which has the completion that is waited for.
+    unsafe {
+        let ioend = kernel::container_of!(bio, bindings::iomap_ioend, io_bio);
+        (*ioend).io_error = bindings::blk_status_to_errno((*bio).bi_status);
+        bindings::complete((*ioend).io_list.next.cast());
     }
 }
 
