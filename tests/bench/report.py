@@ -36,6 +36,12 @@ TARGETS = {
     "link": 0.7,
     "setxattr": 0.7,
 }
+# Of what is written, rext4 may cost as much as the better of the two.
+BEST = {
+    "1k write", "4k write", "64k write", "1M write", "4k overwrite", "writeback", "4k append+fsync",
+    "4k into holes", "writeback of holes", "mmap write fault", "direct 4k overwrite", "direct 4k append",
+    "fallocate 256k", "punch 128k", "create+8k write", "sync of 8k files", "unlink 8k",
+}
 # What rext4 has to reach at least, as a multiple of C ext4's files per second.
 RATE_TARGET = 0.95
 RATE_NAME = "8 threads create, 2 CPUs"
@@ -43,7 +49,8 @@ LABELS = {"ext4": "C ext4", "xfs": "XFS", "rext4": "rext4"}
 KINDS = {"ext4": "#8c8c8c", "xfs": "#4c78a8", "rext4": "#e45756"}
 
 Cost = collections.namedtuple("Cost", "median spread")
-Row = collections.namedtuple("Row", "name unit costs ratio target")
+# `judged` is the ratio that `target` is for: to C ext4, or to the better of C ext4 and XFS.
+Row = collections.namedtuple("Row", "name unit costs ratio judged target")
 
 
 def read(path):
@@ -61,16 +68,21 @@ def read(path):
         ratio = None
         if "ext4" in by_kind and "rext4" in by_kind:
             ratio = by_kind["rext4"].median / by_kind["ext4"].median
-        rows.append(Row(name, units[name], by_kind, ratio, TARGETS.get(name)))
+        judged, target = ratio, TARGETS.get(name)
+        if name in BEST:
+            others = [cost.median for kind, cost in by_kind.items() if kind != "rext4"]
+            judged = by_kind["rext4"].median / min(others) if others and "rext4" in by_kind else None
+            target = 1.0
+        rows.append(Row(name, units[name], by_kind, ratio, judged, target))
     return rows
 
 
 def verdict(row):
     if row.target is None:
         return ""
-    if row.ratio is None:
+    if row.judged is None:
         return "NOT MEASURED"
-    return "met" if row.ratio <= row.target else "MISSED"
+    return "met" if row.judged <= row.target else "MISSED"
 
 
 def show(rows, kinds):
@@ -86,7 +98,8 @@ def show(rows, kinds):
             line += f"{row.costs['rext4'].median / row.costs['xfs'].median:>11.3f}"
         else:
             line += f"{'-':>11}"
-        print(line + (f"  <= {row.target:.1f} {verdict(row)}" if row.target else ""))
+        of = " of the better" if row.name in BEST else ""
+        print(line + (f"  <= {row.target:.1f}{of} {verdict(row)}" if row.target else ""))
 
 
 def read_pairs(path):

@@ -46,6 +46,12 @@ static void new_file(void)
 	new_file_with(0);
 }
 
+static void new_on_disk(void)
+{
+	new_file();
+	settle();
+}
+
 static void new_direct(void)
 {
 	new_file_with(O_DIRECT);
@@ -238,7 +244,7 @@ const struct row write_rows[] = {
 	WRITE("1M write", "call", new_file, op_write_1m, 16, 16, NULL, remove_file, 103),
 	WRITE("4k overwrite", "call", settled_file, op_write_4k, BLOCKS, BLOCKS, NULL, remove_file, 104),
 	WRITE("writeback", "MiB", full_file, op_write_back, 1, SIZE / MIB, NULL, remove_file, 105),
-	WRITE("4k append+fsync", "pair", new_direct, op_append_fsync, 256, 256, NULL, remove_file, 106),
+	WRITE("4k append+fsync", "pair", new_on_disk, op_append_fsync, 256, 256, NULL, remove_file, 106),
 	WRITE("4k into holes", "call", hole_file, op_write_hole, BLOCKS / 4, BLOCKS / 4, NULL, remove_file, 107),
 	WRITE("writeback of holes", "MiB", holes_to_write, op_write_back, 1, SIZE / 4 / MIB, NULL, remove_file, 108),
 	WRITE("mmap write fault", "page", mapped_file, op_fault, BLOCKS, BLOCKS, NULL, unmap_file, 109),
