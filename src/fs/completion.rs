@@ -41,6 +41,7 @@ use crate::{
     },
     linux::{
         buffer::Verified,
+        delay::Place,
         inode_edit::InodeEdit as _,
         ioend::{Batch, Ended},
         jbd2::NoHandle,
@@ -88,6 +89,7 @@ impl Write {
 
 /// Completes the writes of `batch`.
 pub(super) fn complete(inode: &VfsInode, batch: &Batch<'_>) {
+    Place::Ended.pass();
     let well = || batch.iter().filter(|ended| ended.result().is_ok());
     for ended in batch.iter() {
         if let Err(e) = ended.result() {

@@ -32,6 +32,7 @@ use crate::{
         reserve::Reservation,
     },
     linux::{
+        delay,
         iomap::{self, BufferedWrite, Iomap, IomapOps, Placed, Request},
         jbd2::NoHandle,
         maple::RangeTree,
@@ -39,7 +40,7 @@ use crate::{
     },
     ondisk::{inode::InodeFlags, FileBlock},
 };
-use core::sync::atomic::Ordering::Relaxed;
+use core::{ops::Range, sync::atomic::Ordering::Relaxed};
 use kernel::prelude::*;
 
 /// Mappings for writing to the page cache.
@@ -54,6 +55,7 @@ const MOST: u32 = 1 << 18;
 impl IomapOps for Write {
     type Fs = Rext4Fs;
 
+    #[inline]
     fn begin(
         inode: &VfsInode,
         pos: u64,
@@ -61,67 +63,11 @@ impl IomapOps for Write {
         request: Request,
         out: &mut Iomap<'_>,
     ) -> Result {
-        let sb = inode.super_block();
-        handle::may_write(sb)?;
-        let info = inode.data();
-        if info.flags().contains(InodeFlags::INLINE_DATA) {
-            // Who writes has contents leave the inode before (`file_inline::to_blocks`).
-            return Err(EOPNOTSUPP);
+        place(inode, pos, len, request, out)?;
+        if !request.is_fault() && !request.clears() {
+            delay::Place::Mapped.pass();
         }
-        let bits = sb.info().geometry.block_bits() & 31;
-        let at = FileBlock::new(u32::try_from(pos >> bits).map_err(|_| EFBIG)?);
-        let end = pos.saturating_add(len);
-        let mut tries = 0;
-        // Whoever makes us look again has changed something.
-        loop {
-            let (m, cookie) = map::lookup(inode, at, request.nowait())?;
-            if request.clears() {
-                trace::mapping(RangeEvent::MapZero, inode, &m);
-            } else {
-                trace::mapping(RangeEvent::MapWrite, inode, &m);
-            }
-            let offset = u64::from(m.lblk.get()) << bits;
-            let length = u64::from(m.len) << bits;
-            match m.kind {
-                MapKind::Written(block) => {
-                    out.placed(Placed::Mapped, block.get() << bits, offset, length);
-                }
-                MapKind::Unwritten(block) => {
-                    out.placed(Placed::Unwritten, block.get() << bits, offset, length);
-                }
-                MapKind::Delayed => out.delayed(offset, length, false),
-                MapKind::Hole if request.clears() => out.hole(offset, length),
-                MapKind::Hole | MapKind::InFlight => {
-                    if request.nowait() {
-                        return Err(EAGAIN);
-                    }
-                    let last = end.saturating_sub(1) >> bits;
-                    let to = FileBlock::new(u32::try_from(last).unwrap_or(u32::MAX));
-                    let to = to.saturating_add(1).min(m.end());
-                    match reserve(inode, at, to, cookie) {
-                        Ok(Some((blocks, cookie))) => {
-                            let offset = u64::from(at.get()) << bits;
-                            out.delayed(offset, u64::from(blocks) << bits, true);
-                            out.set_cookie(cookie);
-                            return Ok(());
-                        }
-                        Ok(None) => continue,
-                        // A commit needs no folio, so that this can wait for one with it locked.
-                        // (Other writes are tried again by who makes them, without.)
-                        Err(e)
-                            if e == ENOSPC
-                                && request.is_fault()
-                                && handle::may_retry(sb, &mut tries) =>
-                        {
-                            continue
-                        }
-                        Err(e) => return Err(e),
-                    }
-                }
-            }
-            out.set_cookie(cookie);
-            return Ok(());
-        }
+        Ok(())
     }
 
     const ENDS: bool = true;
@@ -151,8 +97,116 @@ impl BufferedWrite for Write {
     }
 }
 
-/// Reserves space for blocks from `at` on, up to `to`, in a range that is not delayed, as many as there is space for: how many, and
-/// the cookie under which they are delayed. `None` if what was found under `cookie` is not so any
+/// Says where a write goes, and sets space aside if it has no place: see [`IomapOps::begin`].
+#[inline(always)]
+fn place(inode: &VfsInode, pos: u64, len: u64, request: Request, out: &mut Iomap<'_>) -> Result {
+    let sb = inode.super_block();
+    handle::may_write(sb)?;
+    let info = inode.data();
+    if info.flags().contains(InodeFlags::INLINE_DATA) {
+        // Who writes has contents leave the inode before (`file_inline::to_blocks`).
+        return Err(EOPNOTSUPP);
+    }
+    let bits = sb.info().geometry.block_bits() & 31;
+    let at = FileBlock::new(u32::try_from(pos >> bits).map_err(|_| EFBIG)?);
+    let end = pos.saturating_add(len);
+    let mut tries = 0;
+    // Whoever makes us look again has changed something.
+    loop {
+        let (m, cookie) = map::lookup(inode, at, request.nowait())?;
+        if request.clears() {
+            trace::mapping(RangeEvent::MapZero, inode, &m);
+        } else {
+            trace::mapping(RangeEvent::MapWrite, inode, &m);
+        }
+        let offset = u64::from(m.lblk.get()) << bits;
+        let length = u64::from(m.len) << bits;
+        match m.kind {
+            MapKind::Written(block) => {
+                out.placed(Placed::Mapped, block.get() << bits, offset, length);
+            }
+            MapKind::Unwritten(block) => {
+                let mut length = length;
+                if request.clears() {
+                    match clear_what_is_dirty(inode, pos..end, &m, cookie, out) {
+                        // Behind the end of the file there is nothing in the cache.
+                        Some(to) if to <= at => {
+                            out.hole(offset, length);
+                            out.set_cookie(cookie);
+                            return Ok(());
+                        }
+                        Some(to) => length = u64::from(m.lblk.distance_to(to)) << bits,
+                        None => continue,
+                    }
+                }
+                out.placed(Placed::Unwritten, block.get() << bits, offset, length);
+            }
+            MapKind::Delayed => out.delayed(offset, length, false),
+            MapKind::Hole if request.clears() => out.hole(offset, length),
+            MapKind::Hole | MapKind::InFlight => {
+                if request.nowait() {
+                    return Err(EAGAIN);
+                }
+                let last = end.saturating_sub(1) >> bits;
+                let to = FileBlock::new(u32::try_from(last).unwrap_or(u32::MAX));
+                let to = to.saturating_add(1).min(m.end());
+                match reserve(inode, at, to, cookie) {
+                    Ok(Some((blocks, cookie))) => {
+                        let offset = u64::from(at.get()) << bits;
+                        out.delayed(offset, u64::from(blocks) << bits, true);
+                        out.set_cookie(cookie);
+                        return Ok(());
+                    }
+                    Ok(None) => continue,
+                    // A commit needs no folio, so that this can wait for one with it locked.
+                    // (Other writes are tried again by who makes them, without.)
+                    Err(e)
+                        if e == ENOSPC
+                            && request.is_fault()
+                            && handle::may_retry(sb, &mut tries) =>
+                    {
+                        continue
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        out.set_cookie(cookie);
+        return Ok(());
+    }
+}
+
+/// Has the dirty folios of `bytes` found that are in `m`, unwritten blocks, and not behind the end of the
+/// file: nothing else of them is there to be cleared. (Without that, iomap writes them first, for them to be
+/// written blocks.) Where the mapping ends that they are for, or `None` if it is not as it was under `cookie`
+/// any more.
+fn clear_what_is_dirty(
+    inode: &VfsInode,
+    bytes: Range<u64>,
+    m: &Mapping,
+    cookie: u64,
+    out: &mut Iomap<'_>,
+) -> Option<FileBlock> {
+    let info = inode.data();
+    // What is being written would be clean and another mapping, and be missed, when that has ended.
+    let _lock = info.data_sem.read();
+    if info.seq.current() != cookie {
+        return None;
+    }
+    let bits = inode.super_block().info().geometry.block_bits() & 31;
+    let up = |pos: u64| pos.saturating_add((1u64 << bits).wrapping_sub(1)) >> bits;
+    let to = bytes.end.min(u64::from(m.end().get()) << bits);
+    let to = to.min(up(inode.size()) << bits);
+    let to = if bytes.start < to {
+        up(out.clear_dirty_folios(bytes.start, to))
+    } else {
+        to >> bits
+    };
+    Some(FileBlock::new(u32::try_from(to).unwrap_or(u32::MAX)).min(m.end()))
+}
+
+/// Reserves space for blocks from `at` on, up to `to`, in a range that is not delayed, as many as there is
+/// space for: how many, and the cookie under which they are delayed. `None` if what was found under `cookie` is not so any
 /// more.
 ///
 /// Errors: ENOSPC, ENOMEM.

@@ -4,7 +4,8 @@
 
 use super::{mount::Mount, sysfs, Rext4Fs, INODE_CACHE};
 use crate::linux::{
-    direct::BiosGuard, fs_type::Registration, inode::InodeCacheGuard, surfaces::TypeDirs,
+    delay::Delays, direct::BiosGuard, fs_type::Registration, inode::InodeCacheGuard,
+    surfaces::TypeDirs,
 };
 use kernel::prelude::*;
 
@@ -15,6 +16,7 @@ pub(crate) struct Rext4 {
     _own: Pin<KBox<Registration>>,
     _inodes: InodeCacheGuard<Rext4Fs>,
     _bios: BiosGuard,
+    _delays: Delays,
 }
 
 impl kernel::Module for Rext4 {
@@ -56,6 +58,7 @@ impl kernel::Module for Rext4 {
             _own: own,
             _inodes: inodes,
             _bios: bios,
+            _delays: Delays::new(),
         })
     }
 }

@@ -29,6 +29,7 @@ use crate::{
         mapping::{MapKind, Mapping},
     },
     linux::{
+        delay,
         ioend::Batch,
         iomap::{Iomap, Placed},
         writeback::WritebackOps,
@@ -149,6 +150,7 @@ fn find(
             goal: goal(inode, pass, at)?,
         },
     )?;
+    delay::Place::Placed.pass();
     // No more than was asked for.
     let blocks = place.blocks();
     let info = inode.data();

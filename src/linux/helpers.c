@@ -9,6 +9,7 @@
 #include <linux/compat.h>
 #include <linux/crc16.h>
 #include <linux/crc32.h>
+#include <linux/debugfs.h>
 #include <linux/fileattr.h>
 #include <linux/freezer.h>
 #include <linux/fs.h>
@@ -96,6 +97,21 @@ __rext4_helper bool rext4_helper_d_drop_sole(struct dentry *dentry, unsigned int
 	spin_unlock(&dentry->d_lock);
 	spin_unlock(&inode->i_lock);
 	return sole;
+}
+
+__rext4_helper struct dentry *rext4_helper_debug_dir(const char *name, struct dentry *parent)
+{
+	return debugfs_create_dir(name, parent);
+}
+
+__rext4_helper void rext4_helper_debug_number(const char *name, struct dentry *dir, u32 *number)
+{
+	debugfs_create_u32(name, 0600, dir, number);
+}
+
+__rext4_helper void rext4_helper_debug_remove(struct dentry *dir)
+{
+	debugfs_remove(dir);
 }
 
 __rext4_helper void rext4_helper_begin_completion(struct completion *done)

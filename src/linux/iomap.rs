@@ -96,8 +96,13 @@ impl Request {
 }
 
 /// A mapping to be filled in. It starts as zeroes: a hole of no length.
+///
+/// # Invariants
+///
+/// `iter` is null, or the iterator that the mapping is for.
 pub(crate) struct Iomap<'a> {
     raw: &'a mut bindings::iomap,
+    iter: *mut bindings::iomap_iter,
 }
 
 /// Kinds of a mapping that has an address.
@@ -113,7 +118,29 @@ impl<'a> Iomap<'a> {
     /// A mapping of zeroes.
     #[inline]
     pub(super) fn new(raw: &'a mut bindings::iomap) -> Self {
-        Self { raw }
+        // INVARIANT: there is none that we know of.
+        Self {
+            raw,
+            iter: ptr::null_mut(),
+        }
+    }
+
+    /// For clearing, of a mapping of which nothing is on disk: has iomap go through those folios of the
+    /// bytes `from..to` only that are dirty or being written. Where the mapping has to end: at `to`, or
+    /// before, when there are many. Does not sleep. Whoever could make the mapping another one by writing is
+    /// kept out.
+    pub(crate) fn clear_dirty_folios(&mut self, from: u64, to: u64) -> u64 {
+        if self.iter.is_null() {
+            return to;
+        }
+        let (mut upto, mut flags) = (from as i64, 0);
+        // SAFETY: by the type invariant; the batch of the iterator, if it has one, is empty as long as
+        // there is no mapping.
+        unsafe {
+            bindings::iomap_fill_dirty_folios(self.iter, &mut upto, to as i64, &mut flags);
+        }
+        self.raw.flags |= flags as u16;
+        to.min(upto as u64)
     }
 
     /// Reserved space: `len` bytes from `offset` on. With `new` it has just been reserved for this
@@ -243,7 +270,25 @@ pub(super) unsafe extern "C" fn begin<T: IomapOps>(
     iomap: *mut bindings::iomap,
     _srcmap: *mut bindings::iomap,
 ) -> c_int {
-    // SAFETY: the caller's contract; the device of a superblock never changes.
+    // SAFETY: by contract.
+    unsafe { begin_for::<T>(inode, pos, len, flags, iomap, ptr::null_mut()) }
+}
+
+/// [`begin`], of a mapping for `iter`.
+///
+/// # Safety
+///
+/// As there; `iter` is null or the iterator that `iomap` is of.
+#[inline]
+unsafe fn begin_for<T: IomapOps>(
+    inode: *mut bindings::inode,
+    pos: i64,
+    len: i64,
+    flags: c_uint,
+    iomap: *mut bindings::iomap,
+    iter: *mut bindings::iomap_iter,
+) -> c_int {
+    // SAFETY: the caller's contract; the device of a superblock never changes. INVARIANT: as well.
     unsafe {
         (*iomap).bdev = (*(*inode).i_sb).s_bdev;
         match T::begin(
@@ -251,7 +296,10 @@ pub(super) unsafe extern "C" fn begin<T: IomapOps>(
             pos as u64,
             len as u64,
             Request(flags),
-            &mut Iomap { raw: &mut *iomap },
+            &mut Iomap {
+                raw: &mut *iomap,
+                iter,
+            },
         ) {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
@@ -290,7 +338,7 @@ unsafe extern "C" fn next<T: IomapOps>(
                     len.min(end.saturating_sub(start as u64)),
                     advanced,
                     Request((*iter).flags),
-                    &mut Iomap { raw: &mut *iomap },
+                    &mut Iomap::new(&mut *iomap),
                 );
                 ended = result.err().map_or(0, |e| e.to_errno());
             }
@@ -299,13 +347,14 @@ unsafe extern "C" fn next<T: IomapOps>(
                 return ret;
             }
         }
-        let ret = begin::<T>(
+        let ret = begin_for::<T>(
             (*iter).inode,
             (*iter).pos,
             (*iter).len as i64,
             (*iter).flags,
             iomap,
-            srcmap,
+            // The mapping is part of it, which may be changed, therefore, as iomap's own function does.
+            kernel::container_of!(iomap, bindings::iomap_iter, iomap),
         );
         if ret < 0 {
             ret

@@ -15,6 +15,7 @@ pub(crate) mod capability;
 pub(crate) mod crc;
 pub(crate) mod cred;
 pub(crate) mod cstr;
+pub(crate) mod delay;
 pub(crate) mod dentry;
 pub(crate) mod dir;
 pub(crate) mod direct;
