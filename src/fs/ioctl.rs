@@ -11,7 +11,11 @@ use super::{
 use crate::{
     engine::credits::Op,
     linux::{
-        capability, file::UserArg, inode_edit::InodeEdit as _, ioctl as nr, jbd2::NoHandle,
+        capability,
+        file::UserArg,
+        inode_edit::InodeEdit as _,
+        ioctl as nr,
+        jbd2::{Emptied, NoHandle},
         open_file::OpenFile,
     },
     ondisk::{
@@ -66,6 +70,7 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
             arg.read(&mut how)?;
             shutdown::shut_down(sb, u32::from_ne_bytes(how)).map(|()| 0)
         }
+        nr::EXT4_IOC_CHECKPOINT => checkpoint(file, arg),
         nr::EXT4_IOC_SETFSUUID | nr::FS_IOC_SETFSLABEL | nr::FITRIM if !capability::sys_admin() => {
             Err(EPERM)
         }
@@ -114,6 +119,37 @@ fn set_uuid(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
     let uuid = all.last_chunk().ok_or(EINVAL)?;
     let _write = file.want_write()?;
     super_copies::change(sb, |raw| raw.set_uuid(uuid))?;
+    Ok(0)
+}
+
+/// EXT4_IOC_CHECKPOINT: writes what is in the journal to its place, so that it is empty, and discards or
+/// overwrites its blocks: what was deleted before is not to be found in it either.
+///
+/// Errors: EFAULT, EPERM; EINVAL for flags; ENODEV without a journal; EOPNOTSUPP where its device
+/// cannot discard; EIO.
+fn checkpoint(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
+    let mut flags = [0u8; 4];
+    arg.read(&mut flags)?;
+    if !capability::sys_admin() {
+        return Err(EPERM);
+    }
+    let flags = u32::from_ne_bytes(flags);
+    let blocks = match flags & !nr::CHECKPOINT_DRY_RUN {
+        0 => Emptied::Left,
+        nr::CHECKPOINT_DISCARD => Emptied::Discarded,
+        nr::CHECKPOINT_ZEROOUT => Emptied::Zeroed,
+        _ => return Err(EINVAL),
+    };
+    let journal = file.inode().super_block().journal().ok_or(ENODEV)?;
+    if blocks == Emptied::Discarded && !journal.can_discard() {
+        return Err(EOPNOTSUPP);
+    }
+    if flags & nr::CHECKPOINT_DRY_RUN != 0 {
+        return Ok(0);
+    }
+    let mut outside = NoHandle::here()?;
+    let locked = journal.lock_updates(&mut outside);
+    journal.flush_and(locked.outside(), blocks)?;
     Ok(0)
 }
 

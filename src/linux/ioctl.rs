@@ -50,6 +50,14 @@ pub(crate) const UUID_LEN: u32 = 16;
 pub(crate) const EXT4_IOC_GETFSUUID: u32 = _IOR::<[u32; 2]>(b'f' as u32, 44);
 /// Sets the UUID.
 pub(crate) const EXT4_IOC_SETFSUUID: u32 = _IOW::<[u32; 2]>(b'f' as u32, 44);
+/// Writes what is in the journal to its place; the argument is a 32-bit number of the flags below.
+pub(crate) const EXT4_IOC_CHECKPOINT: u32 = _IOW::<u32>(b'f' as u32, 43);
+/// The journal's blocks are discarded then.
+pub(crate) const CHECKPOINT_DISCARD: u32 = 1;
+/// The journal's blocks are filled with zeros then.
+pub(crate) const CHECKPOINT_ZEROOUT: u32 = 2;
+/// Nothing is done: would it be?
+pub(crate) const CHECKPOINT_DRY_RUN: u32 = 4;
 /// Discards free space; the argument is a `struct fstrim_range` of three 64-bit words.
 pub(crate) const FITRIM: u32 = _IOWR::<[u64; 3]>(b'X' as u32, 121);
 /// What blocks are used for; the argument is a `struct fsmap_head` with room for records behind it.

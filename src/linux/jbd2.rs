@@ -47,7 +47,7 @@ mod trigger;
 pub(super) use self::kept::Kept;
 pub(crate) use self::{
     commit::{AtCommit, Commit, CommitCallback},
-    control::{Checksums, JournalFeatures, UpdatesLocked},
+    control::{Checksums, Emptied, JournalFeatures, UpdatesLocked},
     edit::Edit,
     handle::{Credits, Handle, Reserved, Room},
     journal::{Journal, LoadedJournal, OfSuper, Owner},

@@ -30,6 +30,7 @@ struct fsuuid_head {
 	uint32_t len, flags;
 };
 
+#define EXT4_IOC_CHECKPOINT _IOW('f', 43, uint32_t)
 #define EXT4_IOC_GETFSUUID _IOR('f', 44, struct fsuuid_head)
 #define IOC32_GETVERSION _IOR('v', 1, int)
 
@@ -231,10 +232,28 @@ static void fsmap(void)
 	putchar('\n');
 }
 
+/* Flags that do nothing, or must not be; then the journal is emptied, and overwritten. */
+static void checkpoint(void)
+{
+	char name[] = "flags-0";
+	uint32_t flags;
+
+	for (flags = 3; flags < 10; flags++) {
+		name[6] = (char)('0' + flags);
+		status(name, ioctl(fd, EXT4_IOC_CHECKPOINT, &flags));
+	}
+	status("nowhere", ioctl(fd, EXT4_IOC_CHECKPOINT, (void *)1));
+	flags = 0;
+	status("empty", ioctl(fd, EXT4_IOC_CHECKPOINT, &flags));
+	flags = 2;
+	status("zeroed", ioctl(fd, EXT4_IOC_CHECKPOINT, &flags));
+	putchar('\n');
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 3) {
-		fputs("usage: fsioctl ask | precache | cache | version32 | fsmap | alloc | migrate FILE\n", stderr);
+		fputs("usage: fsioctl ask | precache | cache | version32 | fsmap | checkpoint | alloc | migrate FILE\n", stderr);
 		return 2;
 	}
 	fd = open(argv[2], O_RDONLY);
@@ -262,6 +281,10 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "fsmap")) {
 		fsmap();
+		return 0;
+	}
+	if (!strcmp(argv[1], "checkpoint")) {
+		checkpoint();
 		return 0;
 	}
 	if (ioctl(fd, !strcmp(argv[1], "precache") ? EXT4_IOC_PRECACHE_EXTENTS :

@@ -31,6 +31,17 @@ pub(crate) struct JournalFeatures {
     pub(crate) async_commit: bool,
 }
 
+/// What becomes of a journal's blocks when it is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Emptied {
+    /// They stay as they are, and are no longer read.
+    Left,
+    /// They are discarded.
+    Discarded,
+    /// They are filled with zeros.
+    Zeroed,
+}
+
 impl<O: Owner> LoadedJournal<'_, O> {
     pub(super) fn as_raw(&self) -> *mut bindings::journal_t {
         self.0.raw.as_ptr()
@@ -144,10 +155,28 @@ impl<O: Owner> LoadedJournal<'_, O> {
     /// Commits everything and writes all blocks to their places, so that the journal is empty.
     ///
     /// Errors: EIO when the journal has been given up, or a block could not be written.
-    pub(crate) fn flush(&self, _: &NoHandle) -> Result {
+    pub(crate) fn flush(&self, outside: &NoHandle) -> Result {
+        self.flush_and(outside, Emptied::Left)
+    }
+
+    /// As [`flush`](Self::flush), and does what `blocks` says to the journal's blocks.
+    ///
+    /// Errors: also EOPNOTSUPP, where they cannot be discarded.
+    pub(crate) fn flush_and(&self, _: &NoHandle, blocks: Emptied) -> Result {
+        let flags = match blocks {
+            Emptied::Left => 0,
+            Emptied::Discarded => bindings::JBD2_JOURNAL_FLUSH_DISCARD,
+            Emptied::Zeroed => bindings::JBD2_JOURNAL_FLUSH_ZEROOUT,
+        };
         // SAFETY: by the type invariant of `Raw`; no handle is open.
-        check(unsafe { bindings::jbd2_journal_flush(self.as_raw(), 0) })
+        check(unsafe { bindings::jbd2_journal_flush(self.as_raw(), flags) })
             .inspect_err(|_| self.0.tell())
+    }
+
+    /// Whether the device that the journal is on can discard blocks.
+    pub(crate) fn can_discard(&self) -> bool {
+        // SAFETY: by the type invariant of `Raw`; the device is open as long as the journal.
+        unsafe { bindings::bdev_max_discard_sectors((*self.as_raw()).j_dev) != 0 }
     }
 
     /// Waits for all handles to be stopped, reserved ones to be used up, and lets nobody start a
