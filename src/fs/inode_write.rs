@@ -249,19 +249,25 @@ impl Prepared<'_, '_> {
         self.put(true, i_block, Some(&places), |_| ())
     }
 
-    /// Takes as much of the extra fields into use as the superblock asks for (`want_extra_isize`), if
-    /// attributes leave room or can be moved; whether that has come off. To be followed by
-    /// [`store`](Self::store), which tries it itself once per time in memory: it hardly ever becomes
-    /// possible later. xattr_sem is not held.
+    /// Takes as much of the extra fields into use as the superblock asks for (`want_extra_isize`), or
+    /// at least must be (`min_extra_isize`), if attributes leave room or can be moved; whether that
+    /// has come off. To be followed by [`store`](Self::store), which tries it itself once per time in
+    /// memory: it hardly ever becomes possible later. xattr_sem is not held.
     ///
     /// Errors: EUCLEAN (reported), EIO, ENOMEM, EROFS.
     #[cold]
     pub(crate) fn expand(&self) -> Result<bool> {
-        let info = self.inode.data();
-        info.may_expand.store(false, Relaxed);
+        self.inode.data().may_expand.store(false, Relaxed);
+        let geo = &self.inode.super_block().info().geometry;
+        let (want, least) = (geo.want_extra_isize(), geo.min_extra_isize());
+        Ok(self.expand_to(want)? || (least < want && self.expand_to(least)?))
+    }
+
+    /// Takes `size` bytes of the extra fields into use if that can be done, as [`expand`](Self::expand).
+    fn expand_to(&self, size: u16) -> Result<bool> {
         // A body has no more attributes.
         for _ in 0..MOST_ATTRIBUTES {
-            let Some(missing) = self.try_expand()? else {
+            let Some(missing) = self.try_expand(size)? else {
                 return Ok(true);
             };
             let moved = xattr_expand::move_out(self.handle, self.inode, missing);
@@ -272,10 +278,9 @@ impl Prepared<'_, '_> {
         Ok(false)
     }
 
-    /// Takes more of the extra fields into use, or says how many bytes among the attributes would
-    /// have to be free for that.
-    fn try_expand(&self) -> Result<Option<u16>> {
-        let want = self.inode.super_block().info().geometry.want_extra_isize();
+    /// Takes `want` bytes of the extra fields into use, or says how many bytes among the attributes
+    /// would have to be free for that.
+    fn try_expand(&self, want: u16) -> Result<Option<u16>> {
         let mut places = self.inode.data().xattr_sem.write();
         let expanded = self.with_slot(false, |edit| {
             let result = edit.expand(want);

@@ -65,6 +65,7 @@ pub struct Geometry {
     pub(super) first_ino: u32,
     pub(super) inode_size: u16,
     pub(super) want_extra_isize: u16,
+    pub(super) min_extra_isize: u16,
     pub(super) desc_size: u16,
     pub(super) block_bits: u8,
     pub(super) inode_size_bits: u8,
@@ -175,6 +176,13 @@ impl Geometry {
     #[inline]
     pub fn want_extra_isize(&self) -> u16 {
         self.want_extra_isize
+    }
+
+    /// Bytes for such fields that inodes should have where there is no room for more: at most
+    /// [`want_extra_isize`](Self::want_extra_isize), 0 if the superblock does not say.
+    #[inline]
+    pub fn min_extra_isize(&self) -> u16 {
+        self.min_extra_isize
     }
 
     /// Blocks of a group's inode table.

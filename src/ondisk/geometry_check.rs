@@ -45,6 +45,7 @@ struct InodeShape {
     size: u16,
     bits: u8,
     want_extra: u16,
+    min_extra: u16,
 }
 
 impl InodeShape {
@@ -62,6 +63,7 @@ impl InodeShape {
 
         let max = size.saturating_sub(OLD_INODE_SIZE);
         let mut want_extra = if max == 0 { 0 } else { KNOWN_EXTRA_ISIZE };
+        let mut min_extra = 0;
         if max != 0 && sb.features().has(RoCompat::EXTRA_ISIZE) {
             if raw.want_extra_isize > max {
                 return Err(SuperError::BadWantExtraIsize);
@@ -72,12 +74,14 @@ impl InodeShape {
             want_extra = want_extra
                 .max(raw.want_extra_isize)
                 .max(raw.min_extra_isize);
+            min_extra = raw.min_extra_isize;
         }
         Ok(Self {
             first_ino,
             size,
             bits,
             want_extra,
+            min_extra,
         })
     }
 }
@@ -276,6 +280,7 @@ impl Geometry {
             first_ino: inode.first_ino,
             inode_size: inode.size,
             want_extra_isize: inode.want_extra,
+            min_extra_isize: inode.min_extra,
             desc_size,
             block_bits: block_bits as u8,
             inode_size_bits: inode.bits,

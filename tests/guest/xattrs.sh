@@ -472,28 +472,33 @@ grow() {
 		[ "$type" = ext4 ] || dev=$ours
 		make_fs $dev 16M -t ext4 -b 1024
 		on ext4 $dev
-		touch "$MNT/"{none,small,full,twice,block,both,data}
+		touch "$MNT/"{none,small,full,twice,block,both,least,data}
 		attrs one "$MNT/small" user.a 4 1 0 >/dev/null
 		attrs one "$MNT/full" user.a 64 1 0 >/dev/null
 		for n in a b c; do attrs one "$MNT/twice" "user.$n" 4 "$n" 0 >/dev/null; done
 		attrs one "$MNT/block" user.a 500 1 0 >/dev/null
 		attrs one "$MNT/both" user.a 64 1 0 >/dev/null
 		attrs one "$MNT/both" user.b 940 1 0 >/dev/null
+		# Room for the least that there has to be, and not for more.
+		attrs one "$MNT/least" user.a 60 1 0 >/dev/null
+		attrs one "$MNT/least" user.b 956 1 0 >/dev/null
 		attrs show "$MNT" >"$WORK/grown.before"
 		umount "$MNT"
 		debugfs -w -R "set_super_value want_extra_isize 64" $dev 2>/dev/null
+		debugfs -w -R "set_super_value min_extra_isize 36" $dev 2>/dev/null
 		on "$type" $dev
 		chmod 751 "$MNT/"*
 		attrs show "$MNT" >"$WORK/grown.$type"
 		check "grown by $type, attributes" diff "$WORK/grown.before" "$WORK/grown.$type"
 		umount "$MNT"
 		clean "grown by $type" $dev
-		for n in none small full twice block both data; do
+		for n in none small full twice block both least data; do
 			echo "$n $(debugfs -R "stat /$n" $dev 2>/dev/null | grep -E '^Size of extra|^File ACL' | sed 's/ACL: [1-9].*/ACL/' | tr '\n' ' ')"
 		done >"$WORK/sizes.$type"
 	done
 	check "grown alike" diff "$WORK/sizes.ext4" "$WORK/sizes.$FSTYPE"
 	check "grown at all" grep -q 'full.*: 64' "$WORK/sizes.$FSTYPE"
+	check "grown a little" grep -q 'least.*: 36' "$WORK/sizes.$FSTYPE"
 }
 turn && grow
 
