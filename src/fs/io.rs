@@ -99,6 +99,12 @@ fn blocks(
     } else {
         trace::mapping(RangeEvent::MapRead, inode, &m);
     }
+    // What has been reported already is not to be so again: a run may have come to be known as part of a
+    // longer one meanwhile, such as goes on in another leaf of the tree.
+    let m = match m.clip(FileBlock::new(at), FileBlock::END) {
+        Some(rest) if reports => rest,
+        _ => m,
+    };
     let offset = u64::from(m.lblk.get()) << bits;
     let len = u64::from(m.len) << bits;
     match m.kind {
