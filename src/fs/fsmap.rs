@@ -208,6 +208,10 @@ impl Query {
             cluster_of(geo, FsBlock::new(high)),
         );
         for number in first.0.get()..=last.0.get() {
+            // Groups without free space report nothing.
+            if sched::relax().is_err() {
+                return Err(Stop::Failed(EINTR));
+            }
             let group = Group::new(number);
             let mut at = if group == first.0 { first.1 } else { 0 };
             let end = if group == last.0 { last.1 } else { u32::MAX };
