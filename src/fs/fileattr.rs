@@ -2,7 +2,7 @@
 
 //! The flags of chattr(1) and lsattr(1), and project ids.
 
-use super::{handle, inode::InodeInfo, inode_write, VfsInode};
+use super::{handle, inode::InodeInfo, inode_write, migrate, VfsInode};
 use crate::{
     engine::credits::Op,
     linux::{
@@ -25,7 +25,6 @@ const DIRECTORY: InodeFlags = InodeFlags::DIRSYNC
 const OTHERS: InodeFlags = InodeFlags::NODUMP.union(InodeFlags::NOATIME);
 /// Flags whose change takes more than a change of the inode, which is not implemented.
 const FIXED: InodeFlags = InodeFlags::JOURNAL_DATA
-    .union(InodeFlags::EXTENTS)
     .union(InodeFlags::CASEFOLD)
     .union(InodeFlags::DAX);
 
@@ -46,23 +45,27 @@ pub(crate) fn get(inode: &VfsInode, out: &mut FileAttr<'_>) -> Result {
     Ok(())
 }
 
-/// Sets flags and project, in one transaction. The VFS has filled in what the caller did not give,
+/// Sets flags and project, in one transaction; the kind of the block map comes after that. The VFS has filled in what the caller did not give,
 /// and has checked the owner and who may change IMMUTABLE and APPEND. i_rwsem is held for writing.
 /// May sleep.
 ///
 /// Errors: EPERM; EOPNOTSUPP for flags that this type of file does not have or that cannot be
 /// changed, and for a project on a file system without; EOVERFLOW for one in an inode without room
-/// for it; EIO, EROFS, ENOMEM.
+/// for it; EIO, EROFS, ENOMEM; those of [`migrate`] when the rest has been set.
 pub(crate) fn set(_idmap: Idmap<'_>, inode: &VfsInode, wanted: &FileAttr<'_>) -> Result {
     let sb = inode.super_block();
     let info = inode.data();
     handle::may_write(sb)?;
     let old = info.flags();
     let project = (!wanted.by_flags()).then(|| wanted.project());
-    let flags = checked_flags(inode, old, InodeFlags::from_bits(wanted.flags()))?;
+    let wanted_flags = InodeFlags::from_bits(wanted.flags());
+    let flags = checked_flags(inode, old, wanted_flags)?;
+    let extents = wanted_flags.contains(InodeFlags::EXTENTS);
+    let other_map = extents != old.contains(InodeFlags::EXTENTS);
     let project = changed_project(inode, info, project)?;
     let immutable = InodeFlags::IMMUTABLE;
-    if old.contains(immutable) && flags.contains(immutable) && (flags != old || project.is_some()) {
+    let changes = flags != old || project.is_some() || other_map;
+    if old.contains(immutable) && flags.contains(immutable) && changes {
         return Err(EPERM);
     }
 
@@ -94,13 +97,19 @@ pub(crate) fn set(_idmap: Idmap<'_>, inode: &VfsInode, wanted: &FileAttr<'_>) ->
     inode.touch_ctime();
     inode.inc_version();
     slot.store()?;
-    handle.stop()
+    handle.stop()?;
+    match (other_map, extents) {
+        (false, _) => Ok(()),
+        (true, true) => migrate::with_lock(inode, &mut outside),
+        (true, false) => migrate::to_blocks(inode, &mut outside),
+    }
 }
 
 /// The VFS's flags for what can be changed here.
 const SHOWN: u32 = S_SYNC | S_APPEND | S_IMMUTABLE | S_NOATIME | S_DIRSYNC;
 
-/// All flags of the inode when those that users can change are as `wanted`.
+/// All flags of the inode when those that users can change are as `wanted`, but for the kind of the block
+/// map.
 fn checked_flags(inode: &VfsInode, old: InodeFlags, wanted: InodeFlags) -> Result<InodeFlags> {
     let known = InodeFlags::USER_VISIBLE;
     if !known.contains(wanted) {
@@ -125,7 +134,8 @@ fn checked_flags(inode: &VfsInode, old: InodeFlags, wanted: InodeFlags) -> Resul
     if changed.intersects(FIXED) {
         return Err(EOPNOTSUPP);
     }
-    Ok(InodeFlags::from_bits(old.bits() ^ changed.bits()))
+    let changed = changed.bits() & !InodeFlags::EXTENTS.bits();
+    Ok(InodeFlags::from_bits(old.bits() ^ changed))
 }
 
 /// The project, if it becomes another one.

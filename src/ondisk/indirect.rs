@@ -36,6 +36,9 @@ crate::corrupt_area! {
         BadBlock = "block map: indirect block of the wrong size",
         PastEnd = "block map: beyond the last block that it can address",
         Wide = "block map: block number wider than 32 bits",
+        TooManyTables = "block map: more tables than the inode has blocks",
+        SameTable = "block map: a table in two places",
+        TableFree = "block map: a table that the block bitmap has free",
     }
 }
 
