@@ -369,7 +369,7 @@ fn fill(
 }
 
 /// Notes that blocks are mapped; `data_sem` is held for writing.
-fn remember(inode: &VfsInode, new: &Mapping) {
+pub(super) fn remember(inode: &VfsInode, new: &Mapping) {
     let info = inode.data();
     let cache = info.extent_map();
     let delayed = Delayed::look(inode, &cache, new.lblk, new.end());
@@ -399,7 +399,7 @@ fn insert(
                 start,
                 unwritten: matches!(new.kind, mapping::MapKind::Unwritten(_)),
             };
-            ExtentEditor::new(&tx, allocation, &bounds, info.csum_seed, sb.block_size())
+            ExtentEditor::new(&tx, allocation, &bounds, info.csum_seed(), sb.block_size())
                 .insert(&mut root.block, &extent)?
                 == Inserted::Done
         }
@@ -440,7 +440,7 @@ fn convert(
     let bounds = FileBounds::new(sb.info(), inode.ino());
     let allocation = Allocation::of_promised(inode, handle);
     let tx = Tx::new(handle, sb.device(), Verified::Extent);
-    let reached = ExtentEditor::new(&tx, &allocation, &bounds, info.csum_seed, sb.block_size())
+    let reached = ExtentEditor::new(&tx, &allocation, &bounds, info.csum_seed(), sb.block_size())
         .convert(&mut root.block, at, write.to, false)?;
     account(inode, &allocation);
     let bits = sb.info().geometry.block_bits() & 31;

@@ -187,7 +187,7 @@ fn in_blocks<'a, 'd>(blocks: &'a Blocks<'d>) -> Result<Directory<'a, Blocks<'d>>
         format: &dir.super_block().info().dir_format,
         ino: number(dir)?,
         size: dir.size(),
-        seed: info.csum_seed,
+        seed: info.csum_seed(),
         indexed: info.flags().contains(InodeFlags::INDEX),
         version: info.changes.load(Relaxed),
         inline: None,

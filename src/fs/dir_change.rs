@@ -81,9 +81,9 @@ impl<'a> Change<'a> {
         let info = self.dir.data();
         let mut edit = self.tx.edit(block)?;
         let size = self.dir.super_block().info().geometry.block_size();
-        init_leaf(&mut edit, size, info.csum_seed.is_some());
+        init_leaf(&mut edit, size, info.csum_seed().is_some());
         self.tx
-            .dirty(edit, info.csum_seed.map_or(Seal::Plain, Seal::DirLeaf));
+            .dirty(edit, info.csum_seed().map_or(Seal::Plain, Seal::DirLeaf));
         Ok(())
     }
 
@@ -226,7 +226,7 @@ fn with_blocks<'h, R>(
         format: &dir.super_block().info().dir_format,
         ino: number(dir)?,
         size: dir.size(),
-        seed: info.csum_seed,
+        seed: info.csum_seed(),
         indexed: info.flags().contains(InodeFlags::INDEX),
         version: info.changes.load(Relaxed),
         inline: None,

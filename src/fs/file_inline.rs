@@ -384,7 +384,7 @@ fn map_first(
             start,
             unwritten: false,
         };
-        let seed = inode.data().csum_seed;
+        let seed = inode.data().csum_seed();
         ExtentEditor::new(&tx, &allocation, &bounds, seed, sb.block_size()).insert(map, &extent)?
             == Inserted::Done
     } else {

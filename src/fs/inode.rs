@@ -123,8 +123,9 @@ pub(crate) struct InodeInfo {
     map_kind: AtomicU8,
     /// Flags, as on disk; changed with i_rwsem held for writing.
     flags: AtomicU32,
-    /// What checksums of this inode's blocks start from; `None` without metadata checksums.
-    pub(crate) csum_seed: Option<u32>,
+    /// What checksums of this inode's blocks start from, or [`NO_SEED`]; changed with `data_sem` held for
+    /// writing, by who writes all of them.
+    csum_seed: AtomicU64,
     /// Known ranges of the file: the first two.
     pub(crate) map: InlineMap,
     /// Counts changes of what is known; see [`super::map`].
@@ -210,7 +211,7 @@ impl InodeInfo {
         pin_init!(Self {
             map_kind: AtomicU8::new(0),
             flags: AtomicU32::new(0),
-            csum_seed: None,
+            csum_seed: AtomicU64::new(NO_SEED),
             map: InlineMap::new(),
             seq: SeqCount::new(),
             store <- RangeTree::new(),
@@ -267,7 +268,7 @@ impl InodeInfo {
         info.data_sem.exclusive().block = new.root;
         *info.map_kind.get_mut() = new.map_kind.to_raw();
         *info.flags.get_mut() = new.flags.bits();
-        *info.csum_seed = sbi.geometry.inode_seed(ino, new.generation);
+        *info.csum_seed.get_mut() = raw_seed(sbi.geometry.inode_seed(ino, new.generation));
         info.xattr_sem.exclusive().extra_isize = extra_isize;
         *info.crtime = (extra_isize >= CRTIME_END).then_some(new.crtime);
         *info.projid.get_mut() = new.projid;
@@ -287,6 +288,18 @@ impl InodeInfo {
     /// a regular file the invalidate lock.
     pub(crate) fn set_map_kind(&self, kind: MapKind) {
         self.map_kind.store(kind.to_raw(), Relaxed);
+    }
+
+    /// What checksums of this inode's blocks start from; `None` without metadata checksums.
+    #[inline]
+    pub(crate) fn csum_seed(&self) -> Option<u32> {
+        u32::try_from(self.csum_seed.load(Relaxed)).ok()
+    }
+
+    /// Sets what [`csum_seed`](Self::csum_seed) says. `data_sem` is held for writing; the caller sees to all
+    /// blocks with a checksum, and stores the inode after that.
+    pub(super) fn set_csum_seed(&self, seed: Option<u32>) {
+        self.csum_seed.store(raw_seed(seed), Relaxed);
     }
 
     /// Flags, as on disk.
@@ -349,6 +362,13 @@ impl InodeInfo {
     pub(crate) fn fast_link(self: Pin<&mut Self>) -> Option<&CStr> {
         CStr::from_bytes_until_nul(&self.project().data_sem.exclusive().block).ok()
     }
+}
+
+/// There are no metadata checksums.
+const NO_SEED: u64 = u64::MAX;
+
+fn raw_seed(seed: Option<u32>) -> u64 {
+    seed.map_or(NO_SEED, u64::from)
 }
 
 /// The locks of an EA inode, which nobody else can reach yet, get classes of their own: they are taken
@@ -610,7 +630,7 @@ fn fill(
     info.data_sem.exclusive().block = *raw.i_block();
     *info.map_kind.get_mut() = map_kind.to_raw();
     *info.flags.get_mut() = flags.bits();
-    *info.csum_seed = raw.csum_seed();
+    *info.csum_seed.get_mut() = raw_seed(raw.csum_seed());
     *info.xattr_sem.exclusive() = XattrPlaces {
         block: raw.xattr_block(),
         in_body: xattrs.in_body,

@@ -317,7 +317,7 @@ impl Prepared<'_, '_> {
             };
             let mut edit = edit.map_err(Corrupt::from)?;
             let result = f(&mut edit);
-            edit.finish(info.csum_seed);
+            edit.finish(info.csum_seed());
             Ok(result)
         };
         match &mut *info.slot_key.lock() {

@@ -161,7 +161,7 @@ pub(super) fn walk(
     let sb = inode.super_block();
     let bounds = FileBounds::new(sb.info(), inode.ino());
     match info.map_kind() {
-        MapKind::Extents => ExtentTree::new(&root.block, info.csum_seed, &bounds).lookup_leaf(
+        MapKind::Extents => ExtentTree::new(&root.block, info.csum_seed(), &bounds).lookup_leaf(
             &Meta::new(sb, Verified::Extent),
             at,
             visit,
@@ -185,7 +185,7 @@ pub(super) fn find(
     let sb = inode.super_block();
     let bounds = FileBounds::new(sb.info(), inode.ino());
     match info.map_kind() {
-        MapKind::Extents => ExtentTree::new(&root.block, info.csum_seed, &bounds)
+        MapKind::Extents => ExtentTree::new(&root.block, info.csum_seed(), &bounds)
             .lookup(&Meta::new(sb, Verified::Extent), at),
         MapKind::Indirect => IndirectMap::new(&root.block, sb.info().pointer_bits, &bounds)
             .lookup(&Meta::new(sb, Verified::Indirect), at),

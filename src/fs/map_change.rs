@@ -209,7 +209,7 @@ fn insert(
                 start: block,
                 unwritten: false,
             };
-            ExtentEditor::new(&tx, allocation, &bounds, info.csum_seed, sb.block_size())
+            ExtentEditor::new(&tx, allocation, &bounds, info.csum_seed(), sb.block_size())
                 .insert(&mut root.block, &new)?
                 == Inserted::Done
         }
@@ -250,7 +250,7 @@ fn remove(
             match info.map_kind() {
                 MapKind::Extents => {
                     let tx = Tx::new(handle, sb.device(), Verified::Extent);
-                    ExtentEditor::new(&tx, contents, &bounds, info.csum_seed, sb.block_size())
+                    ExtentEditor::new(&tx, contents, &bounds, info.csum_seed(), sb.block_size())
                         .remove(&mut root.block, lblk, to, 0)
                 }
                 MapKind::Indirect => {

@@ -131,7 +131,7 @@ fn change(
     let bounds = FileBounds::new(sb.info(), inode.ino());
     let tx = Tx::new(handle, sb.device(), Verified::Extent);
     let allocation = Allocation::of_map(inode, handle).using_pool();
-    let seed = inode.data().csum_seed;
+    let seed = inode.data().csum_seed();
     let editor = ExtentEditor::new(&tx, &allocation, &bounds, seed, sb.block_size());
     let root = &mut root.block;
     let progress = match edit {

@@ -34,9 +34,7 @@ use crate::{
         mapping::{MapKind as Kind, Mapping},
         sort::sort_by_key,
     },
-    linux::{
-        buffer::Verified, jbd2::NoHandle, nofs::NoFs, open_file::OpenFile, sched::relax,
-    },
+    linux::{buffer::Verified, jbd2::NoHandle, nofs::NoFs, open_file::OpenFile, sched::relax},
     ondisk::{
         extent::{
             edit::{max_len, EMPTY_ROOT},
@@ -330,7 +328,7 @@ fn change(
     let built = {
         let bounds = FileBounds::new(sb.info(), inode.ino());
         let tx = Tx::new(handle, sb.device(), Verified::Extent);
-        let editor = ExtentEditor::new(&tx, &building, &bounds, info.csum_seed, sb.block_size());
+        let editor = ExtentEditor::new(&tx, &building, &bounds, info.csum_seed(), sb.block_size());
         let mut insert = |extent: &Extent| match editor.insert(&mut tree, extent)? {
             Inserted::Done => Ok(()),
             Inserted::Taken(_) => Err(Corrupt::from(ExtentError::Unsorted).into()),

@@ -329,7 +329,7 @@ fn step(
     let progress = match info.map_kind() {
         MapKind::Extents => {
             let tx = Tx::new(handle, sb.device(), Verified::Extent);
-            ExtentEditor::new(&tx, &blocks, &bounds, info.csum_seed, sb.block_size())
+            ExtentEditor::new(&tx, &blocks, &bounds, info.csum_seed(), sb.block_size())
                 .with_cluster_bits(sb.info().geometry.cluster_bits())
                 .remove(root, from, to, budget)
         }

@@ -104,7 +104,7 @@ impl File {
             complain(sb, fmt!("orphan file too big: {}\n", inode.size()));
             EUCLEAN
         })?;
-        file.seed = inode.data().csum_seed;
+        file.seed = inode.data().csum_seed();
         file.blocks = KVec::with_capacity(blocks as usize, GFP_KERNEL)?;
         for n in 0..blocks {
             let (mapping, _) = map::lookup(&inode, FileBlock::new(n), false)?;

@@ -65,7 +65,7 @@ impl Listed {
         pin_init!(Self {
             ino,
             block: inode.slot_block,
-            csum_seed: inode.csum_seed,
+            csum_seed: inode.csum_seed(),
             inner <- new_spinlock!(
                 Inner { key: SlotKey::new(0, 0, 0), prev: None, next: None },
                 "rext4 orphan"
