@@ -149,6 +149,8 @@ pub enum Op {
     Allocate(Map, u32),
     /// This many calls of an editor's `convert`, each of which changes one extent.
     Convert(Map, u32),
+    /// Two files exchange runs of blocks, one each.
+    Swap(Map, Map),
     /// A file gets an extent tree of `runs` extents in place of its tables, which are freed.
     Migrate {
         /// Extents that are put into an empty tree, in the order of the file.
@@ -407,6 +409,11 @@ impl Shape {
             Op::Convert(map, runs) => {
                 join(&[change(INODE), self.building(&map_changes(map, runs), 0)])
             }
+            // Nothing but what each map becomes.
+            Op::Swap(one, other) => {
+                let part = |map| join(&[change(INODE), self.building(&map_changes(map, 1), 0)]);
+                join(&[part(one), part(other)])
+            }
             // All blocks of the tree are new; and they are what is freed if it cannot be finished.
             Op::Migrate { runs, tables } => {
                 let needs = Needs {
@@ -623,7 +630,7 @@ mod tests {
         Map::Indirect,
     ];
 
-    fn ops(map: Map) -> [Op; 22] {
+    fn ops(map: Map) -> [Op; 23] {
         [
             Op::Create(
                 map,
@@ -656,6 +663,7 @@ mod tests {
             Op::FreeInode { ea_inodes: 3 },
             Op::Allocate(map, 3),
             Op::Convert(map, 3),
+            Op::Swap(map, map),
         ]
     }
 
@@ -718,6 +726,7 @@ mod tests {
             (Op::Allocate(one, 2), (1 + 2 + 4 + 12, 4)),
             (Op::Allocate(indirect, 2), (1 + 2 + 5 + 14, 5)),
             (Op::Convert(one, 1), (1 + 1 + 2 + 4, 2)),
+            (Op::Swap(flat, one), (1 + 1 + 2 + 1 + 1 + 2 + 4, 3)),
         ] {
             let (blocks, revokes) = expected;
             assert_eq!(LARGE.credits(op), Credits { blocks, revokes }, "{op:?}");

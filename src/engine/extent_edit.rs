@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Changing an extent tree: mapping blocks, marking them written or unwritten, unmapping them, moving
-//! them to another place in the file.
+//! them to another place in the file, or on the device.
 //!
 //! Every change comes down to one primitive on one leaf: some neighbouring entries are replaced
 //! by up to three others (`prepare`). What follows from it for the nodes above (a leaf that
 //! runs over is split, which adds an index to its parent, and so on up to the root; a leaf's new
-//! first key goes into the parent's index) is derived there and nowhere else, so that an insert,
-//! a conversion and a hole punched into an extent share all code that can damage a tree. Removal
+//! first key goes into the parent's index) is derived there and nowhere else, so that an insert, a
+//! conversion, an exchange (`remap`) and a hole punched into an extent share all code that can damage a tree. Removal
 //! of whole entries, which can empty nodes, is one other case (`remove`); moving entries, which
 //! changes keys only, the other (`shift`).
 //!
@@ -37,10 +37,12 @@ mod convert;
 mod insert;
 mod path;
 mod prepare;
+mod remap;
 mod remove;
 mod shift;
 
 pub use insert::Inserted;
+pub use remap::Remap;
 pub use shift::Shift;
 
 use super::change::{Blocks, Transaction};

@@ -147,6 +147,54 @@ impl<'a, B: BlockBounds> ExtentTree<'a, B> {
         Ok(())
     }
 
+    /// Visits all nodes but the root, each after those below it. `visit` may change nothing but a node's
+    /// checksum.
+    ///
+    /// May sleep in `source`. Errors: from `source` and `visit`, or [`Corrupt::Extent`]. No more nodes than
+    /// there are blocks are visited: what a node begins with says where it belongs.
+    pub fn each_node<S, F>(&self, source: &S, visit: &mut F) -> Result<(), S::Error>
+    where
+        S: BlockSource,
+        F: FnMut(S::Block) -> Result<(), S::Error>,
+    {
+        let (root, depth) = Node::root(self.root).map_err(Corrupt::from)?;
+        self.each_below(source, &root, depth, visit)
+    }
+
+    /// The same below `node`, whose depth is `depth`: one less with each call, and at most 5.
+    fn each_below<S, F>(
+        &self,
+        source: &S,
+        node: &Node<'_>,
+        depth: u16,
+        visit: &mut F,
+    ) -> Result<(), S::Error>
+    where
+        S: BlockSource,
+        F: FnMut(S::Block) -> Result<(), S::Error>,
+    {
+        let (Node::Index(entries), Some(below)) = (node, depth.checked_sub(1)) else {
+            return Ok(());
+        };
+        let mut last = None;
+        for raw in entries.iter() {
+            let index = raw.check(self.bounds).map_err(Corrupt::from)?;
+            if last.is_some_and(|last| last >= index.first) {
+                return Err(Corrupt::from(ExtentError::Unsorted).into());
+            }
+            last = Some(index.first);
+            let verify = |bytes: &[u8]| verify_block(bytes, self.seed, self.bounds);
+            let block = source.read(index.child, verify)?;
+            let child = Node::child(&block, below).map_err(Corrupt::from)?;
+            if child.first() != Some(index.first) {
+                return Err(Corrupt::from(ExtentError::OutsideParent).into());
+            }
+            self.each_below(source, &child, below, visit)?;
+            visit(block)?;
+        }
+        Ok(())
+    }
+
     /// Goes down to the leaf whose range contains `at`, which is below `END`.
     fn descend<S: BlockSource>(
         &self,

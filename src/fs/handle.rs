@@ -192,6 +192,6 @@ fn kind(op: Op) -> u8 {
         | Op::TruncateStep { .. }
         | Op::PunchStep(..)
         | Op::FreeInode { .. } => 6,
-        Op::Allocate(..) | Op::Convert(..) | Op::Migrate { .. } => 7,
+        Op::Allocate(..) | Op::Convert(..) | Op::Swap(..) | Op::Migrate { .. } => 7,
     }
 }

@@ -16,6 +16,8 @@ mod extents;
 mod images;
 #[path = "map_edit/indirect.rs"]
 mod indirect;
+#[path = "map_edit/remap.rs"]
+mod remap;
 #[path = "map_edit/shapes.rs"]
 mod shapes;
 #[path = "map_edit/shift.rs"]

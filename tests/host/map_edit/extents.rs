@@ -32,6 +32,8 @@ pub enum Op {
     Convert(u32, u32, bool),
     Remove(u32, u32, u32),
     Split(u32),
+    /// What one entry has of these blocks comes to be in blocks from the third on, in that state.
+    Remap(u32, u32, u64, bool),
     /// What is mapped from the first block on, from where on (or up to where) it has not been moved.
     Shift(u32, u32, Shift),
 }
@@ -86,7 +88,10 @@ impl File {
         u16::from_le_bytes([self.root[6], self.root[7]])
     }
 
-    fn editor<'a>(&self, store: &'a Store) -> ExtentEditor<'a, Store, Store, crate::store::Device> {
+    pub fn editor<'a>(
+        &self,
+        store: &'a Store,
+    ) -> ExtentEditor<'a, Store, Store, crate::store::Device> {
         ExtentEditor::new(store, store, &DEVICE, self.seed, self.block_size)
             .with_capacity(self.capacity)
             .with_cluster_bits(self.store.cluster_bits())
@@ -132,6 +137,25 @@ impl File {
             }
             Op::Split(at) => {
                 editor.split(&mut self.root, FileBlock::new(at))?;
+                Ok(None)
+            }
+            Op::Remap(at, len, start, unwritten) => {
+                let Some(old) = self.entry(at, len) else {
+                    let old = extent(at, len, DATA, false);
+                    let ready = editor.remap(&self.root, &old, FsBlock::new(start), unwritten)?;
+                    assert!(ready.is_none(), "{op:?}");
+                    return Ok(None);
+                };
+                let ready = editor.remap(&self.root, &old, FsBlock::new(start), unwritten)?;
+                ready.expect("what the tree says").apply(&mut self.root);
+                for n in 0..old.len {
+                    let new = start + u64::from(n);
+                    let old = self.model.insert(at + n, (new, unwritten));
+                    self.store.change(|disk| {
+                        assert!(disk.data.remove(&old.expect("was there").0));
+                        assert!(disk.data.insert(new), "test's error");
+                    });
+                }
                 Ok(None)
             }
             Op::Shift(from, at, shift) => {
@@ -327,6 +351,23 @@ impl File {
             assert_eq!(child.first(), Some(raw.first()));
             self.audit_node(disk, child, depth - 1, nodes);
         }
+    }
+
+    /// What the entry with block `at` has of it and the `len - 1` blocks behind it.
+    pub fn entry(&self, at: u32, len: u32) -> Option<Extent> {
+        // Neither counted nor made to fail.
+        let store = self.store.fork();
+        let tree = ExtentTree::new(&self.root, self.seed, &DEVICE);
+        let found = tree
+            .lookup(&store, FileBlock::new(at))
+            .expect("nothing fails");
+        let found = found.clip(FileBlock::new(at), FileBlock::new(at + len))?;
+        Some(Extent {
+            first: found.lblk,
+            len: found.len,
+            start: found.physical()?,
+            unwritten: matches!(found.kind, MapKind::Unwritten(_)),
+        })
     }
 
     /// How many entries each leaf has, in order.
