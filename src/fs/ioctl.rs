@@ -6,7 +6,8 @@
 //! of their own; here are those that only the file system can answer.
 
 use super::{
-    fsmap, handle, inode::MapKind, inode_write, map, migrate, shutdown, super_copies, trim, Rext4Fs,
+    fsmap, handle, inode::MapKind, inode_write, map, migrate, move_extent, shutdown, super_copies,
+    trim, Rext4Fs,
 };
 use crate::{
     engine::credits::Op,
@@ -57,6 +58,7 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
         nr::FS_IOC_GETFSMAP => fsmap::getfsmap(file, arg),
         nr::EXT4_IOC_ALLOC_DA_BLKS => allocate(file),
         nr::EXT4_IOC_MIGRATE => migrate::migrate(file),
+        nr::EXT4_IOC_MOVE_EXT => move_extent::move_extents(file, arg),
         nr::EXT4_IOC_GETFSUUID => uuid(&info.image.with(|raw| *raw.uuid()), arg),
         nr::FS_IOC_SETVERSION
         | nr::EXT4_IOC_SETVERSION

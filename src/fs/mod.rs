@@ -14,7 +14,7 @@
 //! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
 //! - [`xattr`] extended attributes, [`xattr_set`] changed; what inodes share of them
 //!   ([`xattr_sharing`]): [`xattr_block`]s and [`ea_inode`]s; [`xattr_release`] how they end;
-//! - [`migrate`] from indirect blocks to an extent tree;
+//! - [`migrate`] from indirect blocks to an extent tree; [`move_extent`] to the blocks of another file;
 //! - [`new_inode`] inodes that are made, [`map_change`] their first blocks; [`alloc`] where all of that
 //!   comes from, [`groups`] what is free;
 //! - [`dir_change`], [`dir_inline`] directories that are changed, [`namei`], [`rename`] by whom;
@@ -64,6 +64,7 @@ pub(crate) mod meta;
 mod migrate;
 pub(crate) mod module;
 pub(crate) mod mount;
+mod move_extent;
 mod namei;
 pub(crate) mod new_inode;
 pub(crate) mod options;

@@ -562,6 +562,11 @@ __rext4_helper void rext4_helper_rwsem_set_class(struct rw_semaphore *sem, const
 	lockdep_set_class_and_name(sem, key, name);
 }
 
+__rext4_helper void rext4_helper_rwsem_write_nested(struct rw_semaphore *sem)
+{
+	down_write_nested(sem, SINGLE_DEPTH_NESTING);
+}
+
 __rext4_helper void rext4_helper_memalloc_retry_wait_nofs(void)
 {
 	memalloc_retry_wait(GFP_NOFS);

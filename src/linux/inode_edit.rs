@@ -274,6 +274,11 @@ pub(crate) trait InodeEdit: RawInode {
         self.vfs_flags() & bindings::S_APPEND != 0
     }
 
+    /// Whether it is in use for swap: nobody may change its map. Lock: i_rwsem.
+    fn is_swap_file(&self) -> bool {
+        self.vfs_flags() & bindings::S_SWAPFILE != 0
+    }
+
     /// Sets the generation. Lock: i_rwsem, exclusive.
     fn set_generation(&self, generation: u32) {
         // SAFETY: a word of a valid inode, stored at once.

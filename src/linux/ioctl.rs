@@ -64,6 +64,10 @@ pub(crate) const FITRIM: u32 = _IOWR::<[u64; 3]>(b'X' as u32, 121);
 pub(crate) const FS_IOC_GETFSMAP: u32 = _IOWR::<[u64; 24]>(b'X' as u32, 59);
 /// Gives a file an extent tree.
 pub(crate) const EXT4_IOC_MIGRATE: u32 = _IO(b'f' as u32, 9);
+/// Has a file exchange blocks with another one; the argument is a `struct move_extent`: two 32-bit words, the
+/// second of which is the other file's descriptor, and four of 64 bits: where to begin in both, how many
+/// blocks, and how many it has come to.
+pub(crate) const EXT4_IOC_MOVE_EXT: u32 = _IOWR::<[u64; 5]>(b'f' as u32, 15);
 /// Has the blocks of all of a file's data allocated.
 pub(crate) const EXT4_IOC_ALLOC_DA_BLKS: u32 = _IO(b'f' as u32, 12);
 /// Shuts the file system down; the argument is a 32-bit number that says how.

@@ -78,6 +78,7 @@ pub(crate) mod test_device;
 pub(crate) mod test_threads;
 pub(crate) mod time;
 pub(crate) mod trace;
+pub(crate) mod two_files;
 pub(crate) mod verity;
 pub(crate) mod writeback;
 pub(crate) mod xattr;

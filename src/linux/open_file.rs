@@ -47,6 +47,12 @@ impl<F: FileSystem> OpenFile<F> {
         unsafe { Idmap::from_raw(bindings::file_mnt_idmap(self.as_raw())) }
     }
 
+    /// Whether it was opened for reading.
+    pub(crate) fn is_readable(&self) -> bool {
+        // SAFETY: a word, of which only bits for directories and leases change after open.
+        unsafe { (*self.as_raw()).f_mode & bindings::FMODE_READ != 0 }
+    }
+
     /// Whether it was opened for writing.
     pub(crate) fn is_writable(&self) -> bool {
         // SAFETY: a word, of which only bits for directories and leases change after open.

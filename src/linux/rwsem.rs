@@ -7,6 +7,7 @@ use core::{
     cell::UnsafeCell,
     mem::offset_of,
     ops::{Deref, DerefMut},
+    ptr,
 };
 use kernel::{
     prelude::*,
@@ -73,6 +74,31 @@ impl<T> RwSem<T> {
     pub(crate) fn write(&self) -> WriteGuard<'_, T> {
         // SAFETY: initialised in `new`.
         unsafe { bindings::down_write(self.raw.get()) };
+        WriteGuard {
+            sem: self,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Locks two of the same class for writing, which are not the same lock; may sleep. Everybody who
+    /// needs two takes them by this, and so in the same order.
+    pub(crate) fn write_both<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> (WriteGuard<'a, T>, WriteGuard<'a, T>) {
+        if ptr::from_ref(self) < ptr::from_ref(other) {
+            let first = self.write();
+            (first, other.write_nested())
+        } else {
+            let first = other.write();
+            (self.write_nested(), first)
+        }
+    }
+
+    /// Locks for writing, with another lock of the class held.
+    fn write_nested(&self) -> WriteGuard<'_, T> {
+        // SAFETY: initialised in `new`.
+        unsafe { bindings::rwsem_write_nested(self.raw.get()) };
         WriteGuard {
             sem: self,
             _not_send: NotThreadSafe,

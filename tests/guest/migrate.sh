@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# EXT4_IOC_MIGRATE: files of ext3 get extent trees, and their data stays where it is.
+# EXT4_IOC_MIGRATE and chattr +e: files of ext3 get extent trees, and their data stays where it is.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -93,6 +93,80 @@ sync
 check "with space" fsioctl migrate "$MNT/holes"
 equal "contents then" "$(md5sum <"$MNT/holes")" "$sum"
 clean "done"
+
+# The flag that says so can be set, and be taken away from a file that is small: what both drivers make of it.
+flags() { # flags TYPE
+	local f
+	is_mounted "$MNT" && umount "$MNT"
+	make_fs /dev/ram0 64M -t ext4 -b 1024 -O ^extents,^64bit
+	mount -t "$1" /dev/ram0 "$MNT"
+	: >"$MNT/empty"
+	seq 2000 >"$MNT/small"
+	seq 20000 >"$MNT/large"
+	xfs_io -f -c "pwrite -q 2k 1k" -c "pwrite -q 7k 1k" -c "truncate 9000" "$MNT/holes"
+	mkdir "$MNT/dir" && touch "$MNT/dir/name"
+	chattr +i "$MNT/empty"
+	umount "$MNT"
+	tune2fs -O extents /dev/ram0 >/dev/null 2>&1
+	mount -t "$1" /dev/ram0 "$MNT"
+	mext flags "$MNT/empty" +e 2>&1
+	chattr -i "$MNT/empty"
+	fallocate -l 3k "$MNT/unwritten"
+	for how in +e -e +e; do
+		for f in empty small large holes dir unwritten; do
+			out=$(mext flags "$MNT/$f" $how 2>&1)
+			echo "$f $how: ${out##*: }, $(extents "$MNT/$f")"
+		done
+		(cd "$MNT" && md5sum small large holes unwritten && ls dir)
+	done
+	mext flags "$MNT/small" -e && echo more >>"$MNT/small" && truncate -s 5m "$MNT/small"
+	chattr +d "$MNT/large" && echo more >>"$MNT/large" && md5sum <"$MNT/large"
+	umount "$MNT"
+	e2fsck -fn /dev/ram0 >/dev/null 2>&1 && echo clean
+	mount -t "$1" /dev/ram0 "$MNT"
+	(cd "$MNT" && md5sum small large holes unwritten && ls dir)
+}
+flags ext4 >"$WORK/c"
+flags "$FSTYPE" >"$WORK/r"
+check "chattr +e and -e as C ext4 ($(wc -l <"$WORK/r") lines)" diff "$WORK/c" "$WORK/r"
+check "chattr +e" grep -q "^large +e: , 1" "$WORK/r"
+check "chattr -e" grep -q "^small -e: , 0" "$WORK/r"
+check "chattr -e, refused" grep -q "^large -e: Operation not supported, 1" "$WORK/r"
+check "all of it clean" grep -qx clean "$WORK/r"
+
+# A block bitmap that has the tables of the file free, and nothing else: the tree does not come to be there.
+reserve_nothing() { echo 0 >"/sys/fs/$FSTYPE/ram0/reserved_clusters"; }
+size=7M on "crafted" -b 1024 -O ^extents,^64bit -N 64 -m 0
+xfs_io -f "${commands[@]}" "$MNT/holes"
+sum=$(md5sum <"$MNT/holes")
+umount "$MNT"
+tune2fs -O extents /dev/ram0 >/dev/null 2>&1
+mount -t "$FSTYPE" /dev/ram0 "$MNT"
+reserve_nothing
+dd if=/dev/zero of="$MNT/filler" bs=64k status=none 2>/dev/null
+dd if=/dev/zero of="$MNT/filler" bs=1k oflag=append conv=notrunc status=none 2>/dev/null
+umount "$MNT"
+tables=$(debugfs -R "stat /holes" /dev/ram0 2>/dev/null | grep -oE '\((IND|DIND|TIND)\):[0-9]+' | cut -d : -f 2)
+free=$(dumpe2fs -h /dev/ram0 2>/dev/null | sed -n 's/^Free blocks: *//p')
+{
+	for block in $tables; do echo "freeb $block"; done
+	echo "set_bg 0 free_blocks_count $((free + $(wc -w <<<"$tables")))"
+	echo "set_bg 0 checksum calc"
+} | debugfs -w -f - /dev/ram0 >/dev/null 2>&1
+mount -t "$FSTYPE" /dev/ram0 "$MNT"
+reserve_nothing
+out=$(fsioctl migrate "$MNT/holes" 2>&1)
+equal "$(wc -w <<<"$tables") tables that are free, and $free other blocks" "${out##*: }" "Structure needs cleaning"
+equal "said" "$(dmesg | grep -c 'a table that the block bitmap has free')" 1
+echo 3 >/proc/sys/vm/drop_caches
+equal "contents then" "$(md5sum <"$MNT/holes")" "$sum"
+equal "the map is what it was" "$(extents "$MNT/holes")" 0
+on "errors" -b 1024 -O ^extents,^64bit
+touch "$MNT/holes"
+umount "$MNT"
+tune2fs -O extents /dev/ram0 >/dev/null 2>&1
+mount -t "$FSTYPE" /dev/ram0 "$MNT"
+fsioctl migrate "$MNT/holes"
 
 # Errors.
 refused() { # NAME TEXT COMMAND...
