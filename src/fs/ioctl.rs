@@ -7,7 +7,7 @@
 
 use super::{
     fsmap, handle, inode::MapKind, inode_write, map, migrate, move_extent, shutdown, super_copies,
-    trim, Rext4Fs,
+    swap_boot, trim, Rext4Fs,
 };
 use crate::{
     engine::credits::Op,
@@ -59,6 +59,7 @@ pub(crate) fn ioctl(file: &OpenFile<Rext4Fs>, cmd: u32, arg: UserArg) -> Result<
         nr::EXT4_IOC_ALLOC_DA_BLKS => allocate(file),
         nr::EXT4_IOC_MIGRATE => migrate::migrate(file),
         nr::EXT4_IOC_MOVE_EXT => move_extent::move_extents(file, arg),
+        nr::EXT4_IOC_SWAP_BOOT => swap_boot::swap_boot(file),
         nr::EXT4_IOC_GETFSUUID => uuid(&info.image.with(|raw| *raw.uuid()), arg),
         nr::FS_IOC_SETVERSION
         | nr::EXT4_IOC_SETVERSION

@@ -14,7 +14,8 @@
 //! - [`meta`] metadata blocks, verified, [`tx`] changed; [`fault`] what becomes of damage;
 //! - [`xattr`] extended attributes, [`xattr_set`] changed; what inodes share of them
 //!   ([`xattr_sharing`]): [`xattr_block`]s and [`ea_inode`]s; [`xattr_release`] how they end;
-//! - [`migrate`] from indirect blocks to an extent tree; [`move_extent`] to the blocks of another file;
+//! - [`migrate`] from indirect blocks to an extent tree; [`move_extent`] to the blocks of another file,
+//!   [`swap_boot`] to its contents;
 //! - [`new_inode`] inodes that are made, [`map_change`] their first blocks; [`alloc`] where all of that
 //!   comes from, [`groups`] what is free;
 //! - [`dir_change`], [`dir_inline`] directories that are changed, [`namei`], [`rename`] by whom;
@@ -81,6 +82,7 @@ mod super_copies;
 pub(crate) mod super_image;
 pub(crate) mod super_info;
 pub(crate) mod super_write;
+mod swap_boot;
 pub(crate) mod symlink;
 pub(crate) mod sysfs;
 mod trace;

@@ -68,6 +68,8 @@ pub(crate) const EXT4_IOC_MIGRATE: u32 = _IO(b'f' as u32, 9);
 /// second of which is the other file's descriptor, and four of 64 bits: where to begin in both, how many
 /// blocks, and how many it has come to.
 pub(crate) const EXT4_IOC_MOVE_EXT: u32 = _IOWR::<[u64; 5]>(b'f' as u32, 15);
+/// Has a file exchange its contents with the boot loader's inode.
+pub(crate) const EXT4_IOC_SWAP_BOOT: u32 = _IO(b'f' as u32, 17);
 /// Has the blocks of all of a file's data allocated.
 pub(crate) const EXT4_IOC_ALLOC_DA_BLKS: u32 = _IO(b'f' as u32, 12);
 /// Shuts the file system down; the argument is a 32-bit number that says how.
