@@ -51,6 +51,10 @@ impl IomapOps for Direct {
         let last = pos.saturating_add(len).saturating_sub(1) >> bits;
         let to = FileBlock::new(u32::try_from(last).unwrap_or(u32::MAX)).saturating_add(1);
         let mut tries = 0;
+        if request.is_untorn() {
+            // It is of one block (`file::untorn_size`).
+            out.set_untorn();
+        }
         loop {
             let (m, _) = map::lookup(inode, at, request.nowait())?;
             let (offset, length) = (u64::from(m.lblk.get()) << bits, u64::from(m.len) << bits);

@@ -11,7 +11,7 @@ use super::{
     io::{Read, Report},
     map,
     options::Toggles,
-    set_size, setattr, super_write, Rext4Fs, VfsInode,
+    set_size, setattr, super_write, Rext4Fs, Sb, VfsInode,
 };
 use crate::{
     linux::{
@@ -30,7 +30,10 @@ use crate::{
         stat::{self, KStat},
         xattr::ListBuffer,
     },
-    ondisk::{features::RoCompat, inode::InodeFlags},
+    ondisk::{
+        features::{Incompat, RoCompat},
+        inode::InodeFlags,
+    },
 };
 use core::sync::atomic::Ordering::Relaxed;
 use kernel::prelude::*;
@@ -60,6 +63,10 @@ impl FileOps for File {
             geo.max_indirect_bytes()
         };
         i64::try_from(max).unwrap_or(i64::MAX)
+    }
+
+    fn untorn_size(inode: &VfsInode) -> Option<u32> {
+        untorn_size(inode)
     }
 
     #[inline]
@@ -154,6 +161,27 @@ fn takes_direct_io(info: &InodeInfo) -> bool {
         .intersects(InodeFlags::INLINE_DATA.union(InodeFlags::VERITY))
 }
 
+/// How long a write to `inode` that is not to be torn (RWF_ATOMIC) is, in bytes: one block, if the device
+/// writes that whole. (With bigalloc C ext4 takes up to a cluster, whose blocks it first makes all alike by
+/// writing zeroes.)
+fn untorn_size(inode: &VfsInode) -> Option<u32> {
+    let info = inode.data();
+    if !takes_direct_io(info) || !info.flags().contains(InodeFlags::EXTENTS) {
+        return None;
+    }
+    untorn_block(inode.super_block())
+}
+
+/// The size of a block, if the device writes that whole, and files can have untorn writes.
+pub(super) fn untorn_block(sb: &Sb) -> Option<u32> {
+    if !sb.info().geometry.has(Incompat::EXTENTS) {
+        return None;
+    }
+    let block = u32::try_from(sb.block_size()).ok()?;
+    let (min, max) = sb.untorn_units()?;
+    (min..=max).contains(&block).then_some(block)
+}
+
 /// Inode operations of devices, FIFOs and sockets.
 pub(crate) struct SpecialInode;
 
@@ -207,7 +235,7 @@ impl InodeOps for FileInode {
             stat.set_dio_align(memory, offset);
         }
         if stat.wants(stat::WRITE_ATOMIC) {
-            stat.no_atomic_writes();
+            stat.set_untorn(untorn_size(inode).unwrap_or(0));
         }
         let delayed = info.delayed();
         if delayed != 0 {

@@ -9,7 +9,7 @@
 //! left, for which a read-only mount writes as well.
 
 use super::{
-    errors,
+    errors, file,
     inode::iget,
     journal, lazy_init,
     options::{self, MountedAs, Opt, Options, Parsed, Toggles},
@@ -372,6 +372,13 @@ fn check_discard(sb: &Sb) {
 
 /// The message of a mount that has worked.
 fn announce(sb: &Sb) {
+    if let Some(size) = file::untorn_block(sb) {
+        message(
+            Level::Notice,
+            sb.id(),
+            fmt!("Supports DIO atomic writes awu_min: {size}, awu_max: {size}\n"),
+        );
+    }
     let u = sb.info().geometry.uuid();
     message(
         Level::Info,

@@ -43,6 +43,8 @@ pub(crate) trait FileOps: 'static {
 
     /// The largest offset that this file could have, in bytes.
     fn max_bytes(inode: &Inode<Self::Fs>) -> i64;
+    /// How long a write that is not to be torn is, in bytes; `None` if the file can have none.
+    fn untorn_size(inode: &Inode<Self::Fs>) -> Option<u32>;
     /// Whether direct reads and writes go to the device; otherwise they are served through the page cache.
     fn direct(inode: &Inode<Self::Fs>) -> bool;
     /// Whether the file may be opened. May sleep. The task may hold write access to the mount (an
@@ -171,6 +173,9 @@ impl<T: FileOps> FileVtable<T> {
                 return err;
             }
             (*file).f_mode |= bindings::FMODE_NOWAIT | bindings::FMODE_CAN_ODIRECT;
+            if T::untorn_size(Inode::from_raw(inode)).is_some() {
+                (*file).f_mode |= bindings::FMODE_CAN_ATOMIC_WRITE;
+            }
             bindings::generic_file_open(inode, file)
         }
     }

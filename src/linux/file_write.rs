@@ -13,7 +13,7 @@ use super::{
     iomap::{IomapTable, WriteTable},
 };
 use core::{marker::PhantomData, mem::MaybeUninit, ptr};
-use kernel::prelude::*;
+use kernel::{error::to_result, prelude::*};
 
 pub(super) struct Writing<T: FileOps>(PhantomData<T>);
 
@@ -40,6 +40,12 @@ impl<T: FileOps> Writing<T> {
             if let Err(e) = T::may_write(inode) {
                 return e.to_errno() as isize;
             }
+            let untorn = (*iocb).ki_flags & bindings::IOCB_ATOMIC != 0;
+            if untorn {
+                if let Err(e) = Self::check_untorn(iocb, from, inode) {
+                    return e.to_errno() as isize;
+                }
+            }
             let mut direct = 0;
             if (*iocb).ki_flags & bindings::IOCB_DIRECT != 0 && T::direct(inode) {
                 direct = super::direct::write::<T>(iocb, from, inode);
@@ -48,6 +54,10 @@ impl<T: FileOps> Writing<T> {
                 if !left {
                     return direct;
                 }
+            }
+            if untorn {
+                // It would be torn there. What is in the way may go.
+                return EAGAIN.to_errno() as isize;
             }
             if (*iocb).ki_flags & bindings::IOCB_NOWAIT != 0 {
                 // Writeback is waited for.
@@ -75,6 +85,29 @@ impl<T: FileOps> Writing<T> {
                 return written;
             }
             bindings::generic_write_sync(iocb, written)
+        }
+    }
+
+    /// Whether a write can be one that is not torn.
+    ///
+    /// Errors: EINVAL for one of another size or alignment; EOPNOTSUPP for one that is not direct.
+    ///
+    /// # Safety
+    ///
+    /// As `write_iter`.
+    #[cold]
+    unsafe fn check_untorn(
+        iocb: *mut bindings::kiocb,
+        from: *mut bindings::iov_iter,
+        inode: &Inode<T::Fs>,
+    ) -> Result {
+        // SAFETY: by contract.
+        unsafe {
+            let size = T::untorn_size(inode).ok_or(EOPNOTSUPP)?;
+            if bindings::iov_iter_count(from) as u64 != u64::from(size) {
+                return Err(EINVAL);
+            }
+            to_result(bindings::generic_atomic_write_valid(iocb, from))
         }
     }
 

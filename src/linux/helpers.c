@@ -377,6 +377,21 @@ __rext4_helper unsigned int rext4_helper_bdev_dma_alignment(struct block_device 
 	return bdev_dma_alignment(bdev);
 }
 
+__rext4_helper bool rext4_helper_bdev_can_atomic_write(struct block_device *bdev)
+{
+	return bdev_can_atomic_write(bdev);
+}
+
+__rext4_helper unsigned int rext4_helper_bdev_atomic_write_unit_min_bytes(struct block_device *bdev)
+{
+	return bdev_atomic_write_unit_min_bytes(bdev);
+}
+
+__rext4_helper unsigned int rext4_helper_bdev_atomic_write_unit_max_bytes(struct block_device *bdev)
+{
+	return bdev_atomic_write_unit_max_bytes(bdev);
+}
+
 __rext4_helper unsigned int rext4_helper_bdev_logical_block_size(struct block_device *bdev)
 {
 	return bdev_logical_block_size(bdev);

@@ -82,6 +82,12 @@ impl Request {
         self.0 & bindings::IOMAP_OVERWRITE_ONLY != 0
     }
 
+    /// A write that is not to be torn.
+    #[inline]
+    pub(crate) fn is_untorn(self) -> bool {
+        self.0 & bindings::IOMAP_ATOMIC != 0
+    }
+
     /// A page fault; the folio is locked.
     #[inline]
     pub(crate) fn is_fault(self) -> bool {
@@ -170,6 +176,12 @@ impl<'a> Iomap<'a> {
     #[inline]
     pub(crate) fn set_dirty(&mut self) {
         self.raw.flags |= bindings::IOMAP_F_DIRTY as u16;
+    }
+
+    /// Says that the device is to write what is written to this mapping whole or not at all.
+    #[inline]
+    pub(crate) fn set_untorn(&mut self) {
+        self.raw.flags |= bindings::IOMAP_F_ATOMIC_BIO as u16;
     }
 
     /// What has been said of a mapping by [`set_filling`](Self::set_filling): where it begins in the file, its

@@ -54,10 +54,10 @@ impl KStat<'_> {
         self.raw.blocks = self.raw.blocks.wrapping_add(sectors);
     }
 
-    /// Says that untorn writes are not available.
-    pub(crate) fn no_atomic_writes(&mut self) {
+    /// Says how long untorn writes are, in bytes; 0 if there are none.
+    pub(crate) fn set_untorn(&mut self, size: u32) {
         // SAFETY: the structure is ours; zero sizes mean "not supported".
-        unsafe { bindings::generic_fill_statx_atomic_writes(self.raw, 0, 0, 0) };
+        unsafe { bindings::generic_fill_statx_atomic_writes(self.raw, size, size, 0) };
     }
 }
 

@@ -165,6 +165,21 @@ impl<F: FileSystem> SuperBlock<F> {
         unsafe { (*self.as_raw()).s_blocksize }
     }
 
+    /// How much its device writes whole or not at all, in bytes: at least, and at most. `None` if it does not
+    /// say.
+    pub(crate) fn untorn_units(&self) -> Option<(u32, u32)> {
+        // SAFETY: a mounted superblock has its device open.
+        unsafe {
+            let bdev = (*self.as_raw()).s_bdev;
+            bindings::bdev_can_atomic_write(bdev).then(|| {
+                (
+                    bindings::bdev_atomic_write_unit_min_bytes(bdev),
+                    bindings::bdev_atomic_write_unit_max_bytes(bdev),
+                )
+            })
+        }
+    }
+
     /// The smallest alignment of direct I/O on the device, in bytes: of memory and of offsets.
     pub(crate) fn dio_alignment(&self) -> (u32, u32) {
         // SAFETY: the device stays open as long as the superblock lives.
