@@ -38,6 +38,7 @@
 #include <linux/statfs.h>
 #include <linux/swap.h>
 #include <linux/sysfs.h>
+#include <linux/writeback.h>
 #include <linux/xattr.h>
 
 #include "rext4_trace.h"

@@ -19,7 +19,6 @@
 mod freed;
 mod inodes;
 mod place;
-#[allow(dead_code, reason = "nobody asks `shortage` yet")]
 mod reserve;
 mod shared;
 mod stats;
@@ -29,7 +28,6 @@ pub(crate) use freed::{discard_step, release_all, Discards, Last as LastFreed};
 pub(crate) use inodes::{distrust_inode, free_inode, is_inode_used, take_inode};
 #[allow(unused_imports, reason = "kunit/places uses all of it")]
 pub(crate) use place::{split_io, InFlight, Lack, Place, Settled, Wanted};
-#[allow(unused_imports, reason = "nobody asks `shortage` yet")]
 pub(crate) use reserve::{release, reserve, reserve_some, shortage};
 pub(crate) use shared::Shared;
 pub(crate) use stats::Stats;

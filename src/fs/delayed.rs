@@ -22,6 +22,7 @@ use super::{
     alloc, handle,
     inode::{self, InodeInfo},
     map,
+    options::Toggles,
     trace::{self, RangeEvent},
     Rext4Fs, VfsInode,
 };
@@ -81,6 +82,9 @@ impl IomapOps for Write {
         done: &mut Iomap<'_>,
     ) -> Result {
         iomap::release_unused::<Self>(inode, pos, len, written, request, done);
+        if done.is_new() && !request.is_fault() && !request.clears() {
+            seek_places(inode);
+        }
         Ok(())
     }
 }
@@ -173,6 +177,21 @@ fn place(inode: &VfsInode, pos: u64, len: u64, request: Request, out: &mut Iomap
         }
         out.set_cookie(cookie);
         return Ok(());
+    }
+}
+
+/// Space has been promised to a write: has data written back, which gives it its place, where there is not
+/// much more to promise, or the user wants it soon (`nodelalloc`: a place is found when data is written to
+/// disk, never before, so that is begun). No folio is locked.
+#[inline]
+fn seek_places(inode: &VfsInode) {
+    let sb = inode.super_block();
+    let shortage = alloc::shortage(sb);
+    if shortage.write_back {
+        sb.start_writeback();
+    }
+    if shortage.at_once || !sb.info().has(Toggles::DELALLOC) {
+        inode.start_writeback();
     }
 }
 

@@ -184,6 +184,12 @@ impl<'a> Iomap<'a> {
         self.raw.flags |= bindings::IOMAP_F_ATOMIC_BIO as u16;
     }
 
+    /// Whether space has just been reserved for it.
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        u32::from(self.raw.flags) & bindings::IOMAP_F_NEW != 0
+    }
+
     /// What has been said of a mapping by [`set_filling`](Self::set_filling): where it begins in the file, its
     /// length, and where it is on the device, all in bytes. `None` for others.
     pub(crate) fn filling(&self) -> Option<(u64, u64, u64)> {

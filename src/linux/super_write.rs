@@ -88,6 +88,18 @@ impl<F: FileSystem> SuperBlock<F> {
         })
     }
 
+    /// Has dirty data be written back, because there is little free space. Does not wait, and does nothing if
+    /// somebody mounts or unmounts.
+    pub(crate) fn start_writeback(&self) {
+        // SAFETY: a superblock that is in use; takes its lock if it is free.
+        unsafe {
+            bindings::try_to_writeback_inodes_sb(
+                self.as_raw(),
+                bindings::wb_reason_WB_REASON_FS_FREE_SPACE,
+            );
+        }
+    }
+
     /// Writes everything that is dirty, data and metadata, and waits. `s_umount` is held, in a
     /// remount for example.
     ///

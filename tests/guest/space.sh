@@ -402,6 +402,34 @@ logged "reminder" 'error count since last fsck: 1'
 logged "reminder, first" 'initial error at time [0-9]+: trigger_fs_error:0'
 umount "$MNT"
 
+# --- when there is little left ---
+
+# not_placed SECONDS: how many blocks have no place then, at the latest.
+not_placed() {
+	local n left
+	for ((n = 0; n < $1 * 10; n++)); do
+		left=$(cat "/sys/fs/$FSTYPE/ram0/delayed_allocation_blocks")
+		[ "$left" -gt 0 ] || break
+		sleep 0.1
+	done
+	echo "$left"
+}
+make_fs $dev 32M -t ext4 -b 4096
+attach "promises, mount"
+dd if=/dev/zero of="$MNT/a" bs=1M count=2 status=none
+equal "promises, with much space" "$(not_placed 2)" 512
+free=$(stat -f -c %f "$MNT")
+dd if=/dev/zero of="$MNT/b" bs=4k count=$((free * 3 / 4)) status=none
+check "promises, with little space" test "$(not_placed 5)" -lt $((free / 2))
+umount "$MNT"
+clean "promises, clean"
+attach "nodelalloc, mount" nodelalloc
+rm "$MNT/b"
+dd if=/dev/zero of="$MNT/c" bs=1M count=1 status=none
+equal "nodelalloc" "$(not_placed 5)" 0
+umount "$MNT"
+clean "nodelalloc, clean"
+
 # --- label and UUID ---
 
 # names: label and UUID of every superblock on the device.
