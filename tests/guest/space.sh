@@ -415,7 +415,7 @@ not_placed() {
 	echo "$left"
 }
 make_fs $dev 32M -t ext4 -b 4096
-attach "promises, mount"
+attach "promises, mount" ""
 dd if=/dev/zero of="$MNT/a" bs=1M count=2 status=none
 equal "promises, with much space" "$(not_placed 2)" 512
 free=$(stat -f -c %f "$MNT")
