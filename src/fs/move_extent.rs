@@ -19,7 +19,9 @@
 //!   committed before. So the donor never shows what is the other's.
 //!
 //! Holes of either file are passed over, as in C ext4; unwritten blocks change places and stay unwritten.
-//! The page cache of the file stays as it is: it knows of no places.
+//! The page cache of the file stays as it is: it knows of no places. But a page that somebody holds for
+//! writing (a direct read into a mapping of the file, say) could become dirty, and be written to its old place,
+//! at any time: EBUSY. C ext4 copies in the page cache, and has no such case.
 //!
 //! Locking: i_rwsem and the invalidate lock of both files; a handle; `data_sem` of both.
 
@@ -45,6 +47,7 @@ use crate::{
     },
     linux::{
         buffer::Verified,
+        delay::Place,
         file::UserArg,
         inode_edit::InodeEdit as _,
         jbd2::NoHandle,
@@ -60,6 +63,7 @@ use crate::{
         FileBlock, FsBlock,
     },
 };
+use core::sync::atomic::Ordering::Relaxed;
 use kernel::{page::PAGE_SIZE, prelude::*};
 
 /// Length of `struct move_extent` in bytes.
@@ -244,6 +248,12 @@ impl Pair<'_> {
         let (from, to) = bytes(part.donor);
         self.donor.drop_clean_folios(outside, from, to)?;
 
+        // Of blocks that have become unwritten just before (FALLOC_FL_ZERO_RANGE) the disk may not know.
+        let tid = self.donor.data().datasync_tid.load(Relaxed);
+        if (self.sb.journal()).is_some_and(|journal| !journal.is_committed(tid)) {
+            self.commit(outside)?;
+        }
+
         let result = self.pieces(part, moved, outside);
         if *moved == 0 {
             return result;
@@ -295,6 +305,7 @@ impl Pair<'_> {
                     none => none.insert(Bounce::new(COPY, self.sb.block_size())?),
                 };
                 self.copy(&piece, bounce)?;
+                Place::Copied.pass();
             }
             self.swap(&piece, outside)?;
             *moved = moved.saturating_add(len);
@@ -329,7 +340,7 @@ impl Pair<'_> {
             let left = usize::try_from(end.saturating_sub(pos)).unwrap_or(usize::MAX);
             let len = bounce.bytes().len().min(left);
             let bytes = bounce.bytes().get_mut(..len).ok_or(EINVAL)?;
-            self.origin.read_cached(pos, bytes)?;
+            self.origin.read_settled(pos, bytes)?;
             // What a mapping has been given behind the end of the file is nobody's.
             let kept = usize::try_from(size.saturating_sub(pos)).unwrap_or(usize::MAX);
             if let Some(behind) = bytes.get_mut(kept..) {
@@ -405,7 +416,8 @@ impl Pair<'_> {
         let ready = editor
             .remap(&root.block, old, new.start, old.unwritten)
             .and_then(|ready| {
-                let other = other_editor.remap(&other_root.block, new, old.start, true)?;
+                let other = other_editor.remap(&other_root.block, new, old.start, true);
+                let other = other.map_err(|e| e.report_inode(self.donor, "block map"))?;
                 // Both have been looked up under these locks.
                 ready.zip(other).ok_or(EUCLEAN.into())
             });
@@ -432,7 +444,13 @@ impl Pair<'_> {
         let other_stored = other_slot.store_mapped(&other_root);
         inode_write::note_change(handle, self.origin, true);
         inode_write::note_change(handle, self.donor, true);
-        stored.and(other_stored)?;
+        if let Err(e) = stored.and(other_stored) {
+            // One has what the other has not given up.
+            if let Some(journal) = sb.journal() {
+                journal.abort(EIO);
+            }
+            return Err(e.into());
+        }
         Ok(true)
     }
 }

@@ -22,17 +22,21 @@ pub(crate) enum Place {
     Placed,
     /// A write has ended, and nothing of it is in the map.
     Ended,
+    /// A file's contents have been copied to blocks that are another one's still (EXT4_IOC_MOVE_EXT).
+    Copied,
 }
 
 static MAPPED: AtomicU32 = AtomicU32::new(0);
 static PLACED: AtomicU32 = AtomicU32::new(0);
 static ENDED: AtomicU32 = AtomicU32::new(0);
+static COPIED: AtomicU32 = AtomicU32::new(0);
 
 impl Place {
-    const ALL: [(Self, &'static CStr); 3] = [
+    const ALL: [(Self, &'static CStr); 4] = [
         (Self::Mapped, c"mapped"),
         (Self::Placed, c"placed"),
         (Self::Ended, c"ended"),
+        (Self::Copied, c"copied"),
     ];
 
     #[inline(always)]
@@ -41,6 +45,7 @@ impl Place {
             Self::Mapped => &MAPPED,
             Self::Placed => &PLACED,
             Self::Ended => &ENDED,
+            Self::Copied => &COPIED,
         }
     }
 
@@ -76,8 +81,9 @@ impl Delays {
         // SAFETY: names are NUL-terminated, and the numbers are there as long as the module is. An error
         // in place of the directory is taken, and does nothing.
         unsafe {
-            let top = bindings::debug_dir(c"rext4".as_char_ptr(), core::ptr::null_mut());
+            let mut top = core::ptr::null_mut();
             if cfg!(CONFIG_FAULT_INJECTION) {
+                top = bindings::debug_dir(c"rext4".as_char_ptr(), top);
                 let dir = bindings::debug_dir(c"delay".as_char_ptr(), top);
                 for (place, name) in Place::ALL {
                     bindings::debug_number(name.as_char_ptr(), dir, place.milliseconds().as_ptr());

@@ -114,6 +114,12 @@ __rext4_helper void rext4_helper_debug_remove(struct dentry *dir)
 	debugfs_remove(dir);
 }
 
+__rext4_helper void rext4_helper_finish_plug_here(void)
+{
+	if (current->plug)
+		blk_finish_plug(current->plug);
+}
+
 __rext4_helper void rext4_helper_begin_completion(struct completion *done)
 {
 	init_completion(done);
@@ -304,6 +310,9 @@ __rext4_helper bool rext4_helper_is_whole_and_dirty(struct folio *folio, size_t 
 {
 	if (!folio_test_dirty(folio) || !folio_test_uptodate(folio) || folio_test_private(folio) ||
 	    folio_size(folio) != block)
+		return false;
+	/* Who holds a page for writing makes it dirty without asking for a place. */
+	if (folio_maybe_dma_pinned(folio))
 		return false;
 	folio_wait_stable(folio);
 	return true;
@@ -617,9 +626,12 @@ __rext4_helper void rext4_helper_set_verity_operations(struct super_block *sb,
 #endif
 }
 
-/* Not inline in the kernel, but a loop over inline functions; the copy ends at the first error. */
+/*
+ * Not inline in the kernel, but a loop over inline functions; the copy ends at the first error. If settled, what
+ * is not on disk as it is in the page cache, or may come not to be, is an error.
+ */
 __rext4_helper int rext4_helper_read_mapping_bytes(struct inode *inode, loff_t pos, char *to,
-						   size_t len)
+						   size_t len, bool settled)
 {
 	while (len) {
 		struct folio *folio = read_mapping_folio(inode->i_mapping, pos >> PAGE_SHIFT, NULL);
@@ -627,6 +639,11 @@ __rext4_helper int rext4_helper_read_mapping_bytes(struct inode *inode, loff_t p
 
 		if (IS_ERR(folio))
 			return PTR_ERR(folio);
+		if (settled && (folio_test_dirty(folio) || folio_test_writeback(folio) ||
+				folio_maybe_dma_pinned(folio))) {
+			folio_put(folio);
+			return -EBUSY;
+		}
 		offset = offset_in_folio(folio, pos);
 		n = min(len, folio_size(folio) - offset);
 		memcpy_from_folio(to, folio, offset, n);

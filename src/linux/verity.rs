@@ -116,6 +116,18 @@ impl<F: FileSystem> Inode<F> {
     ///
     /// Errors: EIO and those of the block map.
     pub(crate) fn read_cached(&self, pos: u64, out: &mut [u8]) -> Result {
+        self.read_mapping(pos, out, false)
+    }
+
+    /// The same of bytes that have been written out, when nobody can change them but who holds a page of
+    /// them for writing.
+    ///
+    /// Errors: EBUSY as well, if a page is dirty, being written, or held like that.
+    pub(crate) fn read_settled(&self, pos: u64, out: &mut [u8]) -> Result {
+        self.read_mapping(pos, out, true)
+    }
+
+    fn read_mapping(&self, pos: u64, out: &mut [u8], settled: bool) -> Result {
         // SAFETY: the inode is held and its mapping can read folios (a regular file's); the
         // helper writes at most `out.len()` bytes.
         super::super_block::check(unsafe {
@@ -124,6 +136,7 @@ impl<F: FileSystem> Inode<F> {
                 pos as i64,
                 out.as_mut_ptr().cast(),
                 out.len(),
+                settled,
             )
         })
     }

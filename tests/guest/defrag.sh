@@ -99,6 +99,39 @@ from_disk
 equal "tail: zeroes" "$(tr -d '\0' <"$MNT/tail")" short
 clean "tail"
 
+# A crash when contents have been copied to the donor's blocks, of which the disk may not know yet that the donor
+# has nothing in them: it does not show what is the other's.
+delays=/sys/kernel/debug/rext4/delay
+is_mounted /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug
+copied() { # copied NAME COMMAND...: the command makes the donor unwritten, or does not
+	local name=$1
+	shift
+	on "copied, $name" -b 4096
+	tr '\0' '\141' </dev/zero | dd of="$MNT/file" bs=4k count=64 iflag=fullblock status=none
+	tr '\0' '\356' </dev/zero | dd of="$MNT/donor" bs=4k count=64 iflag=fullblock status=none
+	sync
+	"$@"
+	echo 3000 >$delays/copied
+	mext move "$MNT/file" "$MNT/donor" 0 0 64 >"$WORK/mext" 2>&1 &
+	sleep 1.5
+	xfs_io -x -c 'shutdown -f' "$MNT"
+	echo 0 >$delays/copied
+	wait $!
+	check "copied, $name: cut short" grep -qv 'moved: 64' "$WORK/mext"
+	umount "$MNT"
+	mount -t "$FSTYPE" /dev/ram0 "$MNT" || not_ok "copied, $name" "does not mount"
+	equal "copied, $name: the file" "$(tr -d '\141' <"$MNT/file" | wc -c) $(wc -c <"$MNT/file")" "0 262144"
+	equal "copied, $name: the donor" "$(tr -d '\0\356' <"$MNT/donor" | wc -c)" 0
+	clean "copied, $name"
+}
+if [ -e $delays/copied ]; then
+	copied "written" true
+	copied "zeroed" xfs_io -c 'fzero 0 256k' "$MNT/donor"
+	copied "new" fallocate -l 512k "$MNT/donor"
+else
+	skip "copied" "this kernel has no fault injection"
+fi
+
 # The same questions to both drivers.
 answers() { # answers TYPE MKFS...
 	local type=$1
