@@ -20,7 +20,7 @@ use super::mapping::{Joiner, Mapping};
 use super::source::BlockSource;
 use crate::ondisk::bounds::BlockBounds;
 use crate::ondisk::extent::{
-    verify_block, Entries, Extent, ExtentError, Node, RawExtent, RawIndex, ROOT_SIZE,
+    verify_block, Entries, Extent, ExtentError, Node, RawEntry as _, RawExtent, RawIndex, ROOT_SIZE,
 };
 use crate::ondisk::{Corrupt, FileBlock, FsBlock};
 
@@ -151,22 +151,25 @@ impl<'a, B: BlockBounds> ExtentTree<'a, B> {
     /// checksum.
     ///
     /// May sleep in `source`. Errors: from `source` and `visit`, or [`Corrupt::Extent`]. No more nodes than
-    /// there are blocks are visited: what a node begins with says where it belongs.
+    /// there are blocks are visited: what a node begins with says where it belongs, and what it has lies before
+    /// what follows it.
     pub fn each_node<S, F>(&self, source: &S, visit: &mut F) -> Result<(), S::Error>
     where
         S: BlockSource,
         F: FnMut(S::Block) -> Result<(), S::Error>,
     {
         let (root, depth) = Node::root(self.root).map_err(Corrupt::from)?;
-        self.each_below(source, &root, depth, visit)
+        self.each_below(source, &root, depth, FileBlock::END, visit)
     }
 
-    /// The same below `node`, whose depth is `depth`: one less with each call, and at most 5.
+    /// The same below `node`, whose depth is `depth`: one less with each call, and at most 5. What it has
+    /// lies before `to`.
     fn each_below<S, F>(
         &self,
         source: &S,
         node: &Node<'_>,
         depth: u16,
+        to: FileBlock,
         visit: &mut F,
     ) -> Result<(), S::Error>
     where
@@ -176,20 +179,30 @@ impl<'a, B: BlockBounds> ExtentTree<'a, B> {
         let (Node::Index(entries), Some(below)) = (node, depth.checked_sub(1)) else {
             return Ok(());
         };
-        let mut last = None;
-        for raw in entries.iter() {
+        for (n, raw) in entries.iter().enumerate() {
             let index = raw.check(self.bounds).map_err(Corrupt::from)?;
-            if last.is_some_and(|last| last >= index.first) {
+            let next = entries.get(n.saturating_add(1)).map(|next| next.first());
+            let to = next.unwrap_or(to);
+            if index.first >= to {
                 return Err(Corrupt::from(ExtentError::Unsorted).into());
             }
-            last = Some(index.first);
             let verify = |bytes: &[u8]| verify_block(bytes, self.seed, self.bounds);
             let block = source.read(index.child, verify)?;
             let child = Node::child(&block, below).map_err(Corrupt::from)?;
             if child.first() != Some(index.first) {
                 return Err(Corrupt::from(ExtentError::OutsideParent).into());
             }
-            self.each_below(source, &child, below, visit)?;
+            if let Node::Leaf(extents) = &child {
+                let last = extents.len().checked_sub(1).and_then(|n| extents.get(n));
+                let last = last.map(|raw| raw.check(self.bounds)).transpose();
+                if last
+                    .map_err(Corrupt::from)?
+                    .is_some_and(|last| last.end() > to)
+                {
+                    return Err(Corrupt::from(ExtentError::OutsideParent).into());
+                }
+            }
+            self.each_below(source, &child, below, to, visit)?;
             visit(block)?;
         }
         Ok(())

@@ -25,7 +25,7 @@ use super::{
     inode_write,
     meta::{FileBounds, Meta},
     tx::{Handle, Tx},
-    Rext4Fs, Sb, VfsInode,
+    xattr_release, Rext4Fs, Sb, VfsInode,
 };
 use crate::{
     engine::{change::Transaction as _, extent_walk::ExtentTree},
@@ -58,7 +58,7 @@ use kernel::{prelude::*, sync::aref::ARef};
 ///
 /// Errors: EBADF for a file that is not open for writing; EINVAL for one that is no regular file with one
 /// name, or whose contents are in the inode, journalled, encrypted or in use for swap; EPERM for who may not,
-/// and for a protected file; EBUSY for one that is being cut; ENOSPC for a map that does not fit a
+/// and for a protected file; EOPNOTSUPP for attributes in inodes of their own; EBUSY for one that is being cut; ENOSPC for a map that does not fit a
 /// transaction; EROFS, EIO, ENOMEM, EUCLEAN (reported).
 pub(super) fn swap_boot(file: &OpenFile<Rext4Fs>) -> Result<isize> {
     if !file.is_writable() {
@@ -80,12 +80,14 @@ pub(super) fn swap_boot(file: &OpenFile<Rext4Fs>) -> Result<isize> {
     Ok(0)
 }
 
+/// Files of these kinds cannot be exchanged.
+const UNFIT: InodeFlags = InodeFlags::JOURNAL_DATA
+    .union(InodeFlags::ENCRYPT)
+    .union(InodeFlags::INLINE_DATA);
+
 /// Whether the file can become the boot loader, and the task may have it so.
 fn check(idmap: Idmap<'_>, inode: &VfsInode) -> Result {
-    let unfit = InodeFlags::JOURNAL_DATA
-        .union(InodeFlags::ENCRYPT)
-        .union(InodeFlags::INLINE_DATA);
-    if inode.nlink() != 1 || inode.is_swap_file() || inode.data().flags().intersects(unfit) {
+    if inode.nlink() != 1 || inode.is_swap_file() || inode.data().flags().intersects(UNFIT) {
         return Err(EINVAL);
     }
     let protected = inode.is_append_only() || inode.is_immutable();
@@ -99,23 +101,25 @@ fn check(idmap: Idmap<'_>, inode: &VfsInode) -> Result {
 fn boot_inode(sb: &Sb) -> Result<ARef<VfsInode>, Fault> {
     let ino = Ino::new(BOOT_LOADER_INO).ok_or(EUCLEAN)?;
     let geo = &sb.info().geometry;
-    let unused = {
+    let unused = || {
         let slot = inode::read_slot(sb, ino)?;
-        is_unused(&slot)
+        let unused = is_unused(&slot)
             && matches!(
                 Inode::verify(geo, ino, &slot, Purpose::Special),
                 // Its checksum is right, if there is one, and all that is wrong is that it is no file.
                 Err(Refused::Corrupt(InodeError::BadMode))
-            )
+            );
+        Ok::<_, Fault>(unused)
     };
-    if !unused {
+    if !unused()? {
         let inode = inode::iget(sb, ino, Purpose::Special)?;
-        if !inode.is_regular() {
-            return Err(Corrupt::from(InodeError::BadMode).into());
-        }
         if inode.nlink() == 0 {
             // It is not to go with the last reference.
             inode.set_nlink(1);
+        }
+        let unfit = UNFIT.union(InodeFlags::VERITY);
+        if !inode.is_regular() || inode.data().flags().intersects(unfit) {
+            return Err(Corrupt::from(InodeError::BadMode).into());
         }
         return Ok(inode);
     }
@@ -123,6 +127,10 @@ fn boot_inode(sb: &Sb) -> Result<ARef<VfsInode>, Fault> {
         Got::Cached(inode) => return Ok(inode),
         Got::New(new) => new,
     };
+    if !unused()? {
+        // Somebody else has used it, and it has been forgotten again, since it was looked at.
+        return Err(EAGAIN.into());
+    }
     let now = new.now();
     let trees = geo.has(Incompat::EXTENTS);
     new.set_attributes(&Attributes {
@@ -195,6 +203,13 @@ fn locked(inode: &VfsInode, boot: &VfsInode, outside: &mut NoHandle) -> Result {
     };
     if both.iter().any(|inode| unsettled(inode.data())) {
         return Err(EBUSY);
+    }
+    for inode in both {
+        let values = xattr_release::ea_inodes(inode);
+        if values.map_err(|e| e.report_inode(inode, "swap boot"))? != 0 {
+            // The space of such values is counted with the contents'.
+            return Err(EOPNOTSUPP);
+        }
     }
     let most = (sb.journal()).map_or(u32::MAX, |journal| journal.max_credits());
     let mut nodes = 0u32;
