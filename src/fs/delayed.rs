@@ -82,7 +82,7 @@ impl IomapOps for Write {
         done: &mut Iomap<'_>,
     ) -> Result {
         iomap::release_unused::<Self>(inode, pos, len, written, request, done);
-        if done.is_new() && !request.is_fault() && !request.clears() {
+        if written != 0 && done.is_new() && !request.is_fault() && !request.clears() {
             seek_places(inode);
         }
         Ok(())
@@ -180,9 +180,13 @@ fn place(inode: &VfsInode, pos: u64, len: u64, request: Request, out: &mut Iomap
     }
 }
 
+/// How many clusters of a file wait for a place at most with `nodelalloc`.
+const FEW: u64 = 256;
+
 /// Space has been promised to a write: has data written back, which gives it its place, where there is not
 /// much more to promise, or the user wants it soon (`nodelalloc`: a place is found when data is written to
-/// disk, never before, so that is begun). No folio is locked.
+/// disk, never before, so that is begun, if it is not too little; the rest when the file is closed). No folio
+/// is locked; nothing that completes a write takes i_rwsem, which is held.
 #[inline]
 fn seek_places(inode: &VfsInode) {
     let sb = inode.super_block();
@@ -190,7 +194,8 @@ fn seek_places(inode: &VfsInode) {
     if shortage.write_back {
         sb.start_writeback();
     }
-    if shortage.at_once || !sb.info().has(Toggles::DELALLOC) {
+    let many = || inode.data().delayed() >= FEW;
+    if shortage.at_once || (!sb.info().has(Toggles::DELALLOC) && many()) {
         inode.start_writeback();
     }
 }

@@ -140,7 +140,9 @@ impl FileOps for File {
 fn closed(file: &OpenFile<Rext4Fs>) {
     let inode = file.inode();
     let sb = inode.super_block();
-    if inode.data().was_replaced.swap(false, Relaxed) && !sb.info().has(Toggles::NO_AUTO_DA_ALLOC) {
+    let replaced = inode.data().was_replaced.swap(false, Relaxed);
+    let soon = !sb.info().has(Toggles::DELALLOC) && inode.data().delayed() != 0;
+    if soon || (replaced && !sb.info().has(Toggles::NO_AUTO_DA_ALLOC)) {
         // Its old contents are gone: applications count on the new ones' being on disk soon.
         inode.start_writeback();
     }

@@ -376,7 +376,7 @@ fn announce(sb: &Sb) {
         message(
             Level::Notice,
             sb.id(),
-            fmt!("Supports DIO atomic writes awu_min: {size}, awu_max: {size}\n"),
+            fmt!("Supports (experimental) DIO atomic writes awu_min: {size}, awu_max: {size}\n"),
         );
     }
     let u = sb.info().geometry.uuid();

@@ -285,6 +285,10 @@ unsafe fn write_locked<T: FileOps>(
         let mask = (inode.super_block().block_size() as u64).saturating_sub(1);
         let whole = (pos | count as u64) & mask == 0;
         let grows = end > inode.size();
+        if !whole && (*iocb).ki_flags & bindings::IOCB_ATOMIC != 0 {
+            // By O_APPEND, or a limit, it has become another one than was checked.
+            return EINVAL.to_errno() as isize;
+        }
         if !whole && grows {
             // A part of a block that is not there yet is for the page cache to put together.
             return 0;
@@ -312,11 +316,14 @@ unsafe fn write_locked<T: FileOps>(
             // What follows when it has ended waits for completions, so it is not for who completes.
             flags |= bindings::IOMAP_DIO_FORCE_WAIT;
         }
-        let sync = (*iocb).ki_complete.is_none() || flags & bindings::IOMAP_DIO_FORCE_WAIT != 0;
-        // A bio that is polled for is not waited for in another way.
-        let polled = (*iocb).ki_flags & bindings::IOCB_HIPRI != 0;
+        let forced = flags & bindings::IOMAP_DIO_FORCE_WAIT != 0;
+        if forced {
+            // Who waits does not poll.
+            (*iocb).ki_flags &= !bindings::IOCB_HIPRI;
+        }
+        let sync = (*iocb).ki_complete.is_none() || forced;
         let mut waited = Waited { end };
-        let private = if sync && !nowait && !polled {
+        let private = if sync && !nowait {
             (&raw mut waited).cast()
         } else {
             ptr::null_mut()

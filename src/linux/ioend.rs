@@ -196,6 +196,8 @@ pub(super) unsafe fn submit_and_complete<W: WritebackOps>(ioend: *mut bindings::
         (*ioend).io_list.next = (&raw mut done).cast();
         (*ioend).io_bio.bi_end_io = Some(ended_here);
         bindings::submit_bio(&raw mut (*ioend).io_bio);
+        // To the device by this task, and not by a work that is queued when it goes to sleep.
+        bindings::finish_plug_here();
         bindings::wait_for_completion_io(&mut done);
         let mut list = bindings::list_head::default();
         list.next = &raw mut list;

@@ -290,6 +290,32 @@ mod tests {
         Ok(())
     }
 
+    /// What touches others of the same value is one range with them, on either side and at the ends of the
+    /// space.
+    #[test]
+    fn joins() -> Result {
+        let t = tree()?;
+        let value = RangeValue::from_raw(5);
+        let store = |first, last| t.store(Range { first, last, value });
+        let all = |first, last| Some(Range { first, last, value });
+        store(0, 9)?;
+        store(20, 29)?;
+        assert_eq!((t.find(0), t.member.ranges()), (all(0, 9), 2));
+        store(10, 19)?;
+        assert_eq!((t.find(15), t.member.ranges()), (all(0, 29), 1));
+        store(u32::MAX - 9, u32::MAX)?;
+        store(u32::MAX - 19, u32::MAX - 10)?;
+        assert_eq!(t.find(30), all(u32::MAX - 19, u32::MAX));
+        assert_eq!(t.member.ranges(), 2);
+        store(30, u32::MAX - 20)?;
+        assert_eq!((t.find(1), t.member.ranges()), (all(0, u32::MAX), 1));
+        t.erase(5, 5)?;
+        assert_eq!((t.find(5), t.member.ranges()), (all(6, u32::MAX), 2));
+        store(5, 5)?;
+        assert_eq!((t.find(5), t.member.ranges()), (all(0, u32::MAX), 1));
+        Ok(())
+    }
+
     /// A change in the middle leaves both ends with their value.
     #[test]
     fn cuts() -> Result {
@@ -369,10 +395,11 @@ mod tests {
             seed ^= seed << 17;
             seed as u32 & mask
         };
-        for step in 1..3000u64 {
+        for _ in 0..3000 {
             let first = random(SPACE - 1);
             let last = first.saturating_add(random(31)).min(SPACE - 1);
-            let value = if random(3) == 0 { 0 } else { step };
+            // Few values, so that ranges touch others of the same.
+            let value = u64::from(random(3));
             if value == 0 {
                 t.erase(first, last)?;
             } else {

@@ -88,8 +88,9 @@ impl<F: FileSystem> SuperBlock<F> {
         })
     }
 
-    /// Has dirty data be written back, because there is little free space. Does not wait, and does nothing if
-    /// somebody mounts or unmounts.
+    /// Has dirty data be written back, because there is little free space, and waits until it has been
+    /// submitted: for folios, not for their completion. Does nothing if somebody mounts or unmounts. Locks that
+    /// may be held: i_rwsem.
     pub(crate) fn start_writeback(&self) {
         // SAFETY: a superblock that is in use; takes its lock if it is free.
         unsafe {

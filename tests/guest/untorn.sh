@@ -63,7 +63,7 @@ for block in 4096 1024; do
 		dmesg -C
 		mount -t "$driver" "/dev/$device" "$MNT" || { not_ok "$block, $driver" "does not mount"; continue; }
 		answers >"$WORK/$driver" 2>&1
-		dmesg | grep -o 'awu_min.*' >>"$WORK/$driver"
+		dmesg | grep -o 'Supports .*awu_min.*' >>"$WORK/$driver"
 		umount "$MNT"
 		check "$block, $driver, e2fsck" e2fsck -fn "/dev/$device"
 	done
@@ -89,6 +89,8 @@ equal "any other, as the device is asked" "$(grep -c ' W[A-Z]*U[A-Z]* ' $tracing
 echo 0 >$tracing/events/block/block_rq_issue/enable
 # A file whose contents are in the inode, or have pointers, or a page that is dirty.
 check "a dirty page in the way" xfs_io -d -c 'mmap -rw 0 4k' -c 'mwrite -S 0x64 0 100' -c 'pwrite -A -V 1 -q -b 4k -S 0x65 0 4k' "$file"
+check "a part of a block" xfs_io -f -c 'pwrite -q 0 512' "$MNT/part"
+equal "appended to a part of a block" "$(file=$MNT/part says -da 0 4096 98)" "Invalid argument"
 check "a dirty page in the way, contents" cmp <(head -c 4096 "$file") <(head -c 4096 /dev/zero | tr '\0' e)
 umount "$MNT"
 check "untorn, e2fsck" e2fsck -fn "/dev/$device"

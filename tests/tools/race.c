@@ -52,6 +52,8 @@ static void must(bool done, const char *what)
 
 /* --- delays --- */
 
+static unsigned int delayed;
+
 static void delay(const char *place, unsigned int ms)
 {
 	char path[100], text[16];
@@ -61,6 +63,7 @@ static void delay(const char *place, unsigned int ms)
 	file = open(path, O_WRONLY);
 	must(file >= 0 && write(file, text, n) == n, path);
 	close(file);
+	delayed = ms;
 }
 
 static void doze(unsigned int ms)
@@ -89,7 +92,7 @@ struct call {
 	off_t at;
 	ssize_t result;
 	int error;
-	double took;
+	double took, least;
 };
 
 static void *run(void *arg)
@@ -113,9 +116,10 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* Begins `call`; it is where it waits when this returns. */
+/* Begins `call`; it is where it waits when this returns, which `end` makes sure of. */
 static void begin(struct call *call)
 {
+	call->least = delayed * 0.8 / 1000;
 	must(pthread_create(&call->thread, NULL, run, call) == 0, "thread");
 	doze(300);
 }
@@ -126,6 +130,8 @@ static void end(struct call *call, ssize_t expected)
 	if (call->result != expected)
 		wrong("a call gave %zd (%s), not %zd", call->result, call->result < 0 ? strerror(call->error) : "-",
 		      expected);
+	if (call->took < call->least)
+		wrong("a call has not waited: %.1f s, not %.1f", call->took, call->least);
 }
 
 /* --- contents --- */
