@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <time.h>
@@ -61,8 +63,9 @@ static void use(int fd, const char *how, uint64_t random)
 {
 	struct stat before, after;
 	char value[40];
+	unsigned int generation = 0, generation_after = 0;
 
-	if (fstat(fd, &before))
+	if (fstat(fd, &before) || ioctl(fd, FS_IOC_GETVERSION, &generation))
 		fail("fstat", how);
 	switch (random % 4) {
 	case 0:
@@ -83,12 +86,16 @@ static void use(int fd, const char *how, uint64_t random)
 	default:
 		sched_yield();
 	}
-	if (fstat(fd, &after))
+	if (fstat(fd, &after) || ioctl(fd, FS_IOC_GETVERSION, &generation_after))
 		fail("fstat", how);
-	errno = EUCLEAN;
+	/* Others may link it meanwhile, but not by more names than there are. */
 	if (before.st_ino != after.st_ino || (before.st_mode ^ after.st_mode) & S_IFMT ||
-	    after.st_nlink > before.st_nlink + 2)
-		fail("another file", how);
+	    generation != generation_after || (S_ISREG(after.st_mode) && after.st_nlink > NAMES)) {
+		fprintf(stderr, "farewell: %s is another file: inode %ju %ju, mode %o %o, links %ju %ju, generation %x %x\n", how,
+			(uintmax_t)before.st_ino, (uintmax_t)after.st_ino, before.st_mode, after.st_mode,
+			(uintmax_t)before.st_nlink, (uintmax_t)after.st_nlink, generation, generation_after);
+		exit(1);
+	}
 	if (!after.st_nlink)
 		unnamed++;
 }
