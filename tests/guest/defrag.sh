@@ -114,7 +114,7 @@ copied() { # copied NAME COMMAND...: the command makes the donor unwritten, or d
 	echo 3000 >$delays/copied
 	mext move "$MNT/file" "$MNT/donor" 0 0 64 >"$WORK/mext" 2>&1 &
 	sleep 1.5
-	xfs_io -x -c 'shutdown -f' "$MNT"
+	xfs_io -x -c shutdown "$MNT"
 	echo 0 >$delays/copied
 	wait $!
 	check "copied, $name: cut short" grep -qv 'moved: 64' "$WORK/mext"
