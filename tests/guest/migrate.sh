@@ -177,6 +177,8 @@ refused() { # NAME TEXT COMMAND...
 }
 refused "one that has a tree" "Invalid argument" fsioctl migrate "$MNT/holes"
 touch "$MNT/other"
+# It is the file that is refused, not the way to it.
+chmod 755 "$WORK" "$MNT"
 refused "of somebody else" "Permission denied" setpriv --reuid 65534 --clear-groups fsioctl migrate "$MNT/other"
 mount -o remount,ro "$MNT"
 refused "read-only" "Read-only file system" fsioctl migrate "$MNT/holes"
