@@ -209,15 +209,14 @@ static void takes_up(size_t bytes)
 /* --- races --- */
 
 /*
- * A write has been told that its block is unwritten. Until it comes to use that, somebody else writes to the block
- * by a mapping and has it written to disk, and the page goes. What it has been told would clear what is there.
+ * A write has been told what its block is. Until it comes to use that, somebody else writes to the block by a mapping
+ * and has it written to disk, and the page goes. What it has been told would clear what is there.
  */
-static void stale_unwritten(void)
+static void stale(void)
 {
 	struct call call = { .what = WRITE, .fd = fd, .from = buffer, .len = 100, .at = 700 };
 	unsigned char *p;
 
-	must(fallocate(fd, 0, 0, 64 * KIB) == 0, "fallocate");
 	memset(buffer, 'b', 100);
 	p = map(PAGE);
 	delay("mapped", 2000);
@@ -234,27 +233,17 @@ static void stale_unwritten(void)
 	holds(800, 3000, 0, 0);
 }
 
+static void stale_unwritten(void)
+{
+	must(fallocate(fd, 0, 0, 64 * KIB) == 0, "fallocate");
+	stale();
+}
+
 /* The same for a hole, where the one who comes between sets space aside. */
 static void stale_hole(void)
 {
-	struct call call = { .what = WRITE, .fd = fd, .from = buffer, .len = 100, .at = 700 };
-	unsigned char *p;
-
 	must(ftruncate(fd, 64 * KIB) == 0, "ftruncate");
-	memset(buffer, 'b', 100);
-	p = map(PAGE);
-	delay("mapped", 2000);
-	begin(&call);
-	delay("mapped", 0);
-	memset(p, 'a', 200);
-	must(msync(p, PAGE, MS_SYNC) == 0, "msync");
-	munmap(p, PAGE);
-	forget();
-	end(&call, 100);
-	holds(0, 200, 'a', 'a');
-	holds(200, 500, 0, 0);
-	holds(700, 100, 'b', 'b');
-	takes_up(PAGE);
+	stale();
 }
 
 /*
