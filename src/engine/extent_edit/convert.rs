@@ -90,28 +90,7 @@ where
         let mut middle = old.clip(start, to).ok_or(ExtentError::BadRun)?;
         middle.unwritten = !old.unwritten;
         let reached = middle.end();
-        let head = old.clip(FileBlock::ZERO, start);
-        let tail = old.clip(reached, FileBlock::END);
-        let (mut at, mut remove) = (n, 1usize);
-        if head.is_none() {
-            let left = self.at(entries, n.checked_sub(1))?;
-            if let Some(joined) = left.and_then(|left| left.join(&middle)) {
-                middle = joined;
-                at = n.saturating_sub(1);
-                remove = 2;
-            }
-        }
-        if tail.is_none() {
-            let right = self.at(entries, n.checked_add(1))?;
-            if let Some(joined) = right.and_then(|right| middle.join(&right)) {
-                middle = joined;
-                remove = remove.wrapping_add(1);
-            }
-        }
-        let mut splice = Splice::new(at, remove);
-        for part in [head, Some(middle), tail].iter().flatten() {
-            splice.push(part)?;
-        }
+        let splice = self.exchange(entries, n, old, middle)?;
         Ok((splice, reached))
     }
 }

@@ -80,9 +80,9 @@ where
         }))
     }
 
-    /// Replaces `extent`, which is entry `n`, by what of it is before `new`, by `new`, and by what is
-    /// behind that.
-    fn exchange(
+    /// Replaces `extent`, which is entry `n`, by what of it is before `new`, by `new`, which is joined with the
+    /// neighbours where it touches them, and by what is behind that.
+    pub(super) fn exchange(
         &self,
         entries: Entries<'_, RawExtent>,
         n: usize,
