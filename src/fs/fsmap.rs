@@ -7,7 +7,11 @@
 //! by somebody unknown. It is no snapshot: groups are looked at one after another, and not all the
 //! time while records are copied to user space, which can fault.
 
-use super::{groups::Groups, vec, Rext4Fs, Sb};
+use super::{
+    groups::Groups,
+    ioctl::{half, word},
+    vec, Rext4Fs, Sb,
+};
 use crate::{
     engine::{
         alloc::{cluster_of, first_block_of, Run},
@@ -348,16 +352,4 @@ impl Drop for FreeRuns<'_> {
             locked.forget();
         }
     }
-}
-
-/// The 64-bit word at byte `at`.
-fn word(bytes: &[u8], at: usize) -> u64 {
-    let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-    word.map_or(0, |word| u64::from_ne_bytes(*word))
-}
-
-/// The 32-bit word at byte `at`.
-fn half(bytes: &[u8], at: usize) -> u32 {
-    let half = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-    half.map_or(0, |half| u32::from_ne_bytes(*half))
 }

@@ -181,15 +181,10 @@ fn fitrim(file: &OpenFile<Rext4Fs>, arg: UserArg) -> Result<isize> {
     trim::check(sb)?;
     let mut words = [0u8; 24];
     arg.read(&mut words)?;
-    let mut numbers = words.chunks_exact(8).map(|word| {
-        word.first_chunk()
-            .map_or(0, |word| u64::from_ne_bytes(*word))
-    });
-    let mut next = || numbers.next().unwrap_or(0);
     let mut range = trim::Range {
-        start: next(),
-        len: next(),
-        min_len: next(),
+        start: word(&words, 0),
+        len: word(&words, 8),
+        min_len: word(&words, 16),
     };
     range.len = trim::trim(sb, range)?;
     let mut out = [0u8; 24];
@@ -250,4 +245,16 @@ fn uuid(uuid: &[u8; 16], arg: UserArg) -> Result<isize> {
     let field = out.iter_mut().skip(8).zip(uuid);
     field.for_each(|(to, from)| *to = *from);
     arg.write(&out)
+}
+
+/// The 64-bit word at byte `at` of an argument, in the order of the machine.
+pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
+    let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
+    word.map_or(0, |word| u64::from_ne_bytes(*word))
+}
+
+/// The 32-bit word at byte `at` of an argument, in the order of the machine.
+pub(super) fn half(bytes: &[u8], at: usize) -> u32 {
+    let half = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
+    half.map_or(0, |half| u32::from_ne_bytes(*half))
 }

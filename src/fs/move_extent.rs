@@ -31,7 +31,9 @@ use super::{
     fault::Fault,
     handle,
     inode::{number, MapKind as Kind},
-    inode_write, map,
+    inode_write,
+    ioctl::{half, word},
+    map,
     map_change::{self, account},
     map_steps::{self, Edit},
     meta::FileBounds,
@@ -477,16 +479,4 @@ fn extent(run: &Mapping, most: u32) -> Option<Extent> {
         start: run.physical()?,
         unwritten: matches!(run.kind, MapKind::Unwritten(_)),
     })
-}
-
-/// The 64-bit word at byte `at`.
-fn word(bytes: &[u8], at: usize) -> u64 {
-    let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-    word.map_or(0, |word| u64::from_ne_bytes(*word))
-}
-
-/// The 32-bit word at byte `at`.
-fn half(bytes: &[u8], at: usize) -> u32 {
-    let half = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
-    half.map_or(0, |half| u32::from_ne_bytes(*half))
 }
