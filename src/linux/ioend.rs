@@ -3,8 +3,9 @@
 //! Completions of writes that the file system has something to do for.
 //!
 //! The last step of such a write (a transaction, which sleeps) is done by whoever waits for it
-//! ([`submit_and_complete`], direct writes), or else by a work item of the inode's, on a workqueue of the superblock's that makes progress when memory is short: folios stay
-//! under writeback until then, and reclaim waits for them.
+//! ([`submit_and_complete`], direct writes), or else by a work item of the inode's, on a workqueue of the
+//! superblock's that makes progress when memory is short: folios stay under writeback until then, and reclaim
+//! waits for them.
 //!
 //! What has ended is on a list of the inode's, which is a stack of ioends. Whoever puts the first
 //! one on it queues the work item; the work takes all there are at once. So the item is queued just
